@@ -1,0 +1,1 @@
+"""The training side: the only package of edgeasr that imports torch."""
