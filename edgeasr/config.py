@@ -34,3 +34,9 @@ class CtcBeamConfig:
 
     beam_size: int = 8
     blank_id: int = 0
+    nbest: int = 1
+    beam_threshold: float = 20.0
+    token_threshold: float = 10.0
+    max_tokens_per_frame: int = 40
+    blank_skip_threshold: float = 0.999
+    max_commit_delay_frames: int = 1500
