@@ -10,7 +10,43 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class LogMelConfig:
-    """The log-mel frontend: how a waveform becomes features. The defaults are Kaldi's fbank with 80 bins."""
+    """The log-mel frontend: how a waveform becomes features. The defaults are Kaldi's fbank with 80 bins.
+
+    Other conventions, for models of other origin:
+
+    - librosa >= 0.10: ``n_fft=512, win_length=512, window="hann", periodic_window=True, mel_scale="slaney",
+      mel_norm="slaney", preemphasis=0.0, remove_dc_offset=False, padding="center_zero", low_hz=0.0, high_hz=8000.0``
+    - torch.stft with its default padding, as in Whisper: the same with ``padding="center"`` and its 400-point FFT.
+
+    Example:
+        >>> LogMelConfig(num_mel_bins=40).hop_length
+        160
+
+    Attributes:
+        sample_rate: Hz.
+        n_fft: FFT length in samples: even, at most 65536, without prime factors above 5. Frames are filled up with
+            zeros to this length.
+        win_length: Frame length in samples, 2 to ``n_fft``.
+        hop_length: Samples from one frame to the next.
+        num_mel_bins: Number of mel bands; each must hold at least one FFT bin.
+        low_hz: Lower edge of the lowest band in Hz.
+        high_hz: Upper edge of the highest band in Hz, at most half of ``sample_rate``.
+        window: ``"povey"`` (Kaldi's default, a Hann window to the power of 0.85), ``"hann"`` or ``"hamming"``.
+        periodic_window: Periodic windows (librosa, torch) instead of symmetric ones (Kaldi).
+        mel_scale: ``"kaldi"``: 1127 ln(1 + f / 700), triangles drawn over mel; ``"slaney"``: linear to 1 kHz, then
+            logarithmic, triangles drawn over Hz (librosa).
+        mel_norm: ``"none"``: triangles of height 1; ``"slaney"``: of area 1 over Hz.
+        preemphasis: Coefficient of x[i] - p x[i-1] within each frame, 0 to 1; 0 turns it off.
+        remove_dc_offset: Subtract each frame's mean before anything else.
+        padding: ``"kaldi"`` (snip_edges=False): frame t is centred at (t + 1/2) hops, both ends mirrored with the edge
+            sample repeated, (n + hop_length // 2) // hop_length frames. ``"snip"`` (snip_edges=True): only frames
+            wholly inside. ``"center"``: frame t is centred at t hops, mirrored about the edge sample as torch.stft
+            does, n // hop_length + 1 frames. ``"center_zero"``: the same with zeros beyond the ends (librosa).
+        log_floor: Power below which the logarithm is not taken: Kaldi's 2**-23.
+
+    Raises:
+        ConfigError: A value that cannot work; the message names it and says what is allowed.
+    """
 
     sample_rate: int = 16000
     n_fft: int = 512
@@ -20,12 +56,19 @@ class LogMelConfig:
     low_hz: float = 20.0
     high_hz: float = 7600.0
     window: str = "povey"
+    periodic_window: bool = False
     mel_scale: str = "kaldi"
     mel_norm: str = "none"
     preemphasis: float = 0.97
     remove_dc_offset: bool = True
     padding: str = "kaldi"
     log_floor: float = 1.1920928955078125e-07
+
+    def __post_init__(self) -> None:
+        """Lets the C++ core check the values, so that one place knows what it can do."""
+        from edgeasr import _core
+
+        _core.validate_log_mel_config(self)
 
 
 @dataclass(frozen=True, kw_only=True)
