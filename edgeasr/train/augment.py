@@ -1,0 +1,198 @@
+"""Augmentation: what happens to a training clip before the student hears it.
+
+Each transform is a frozen dataclass, so that a recipe can hold it and a checkpoint can name it. Those on waveforms
+come before the frontend, `SpecAugment` after it. Every draw comes from the generator that is passed in: the same
+seed gives the same clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+Waveform = NDArray[np.float32]
+Features = NDArray[np.float32]
+
+SPEED_OF_SOUND_M_S = 343.0
+SPEED_STEPS = 100  # speeds are multiples of 1 / SPEED_STEPS, so that the resampling ratio is a small fraction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """Plays the clip faster or slower, pitch and all (Ko et al. 2015)."""
+
+    probability: float = 0.6
+    minimum: float = 0.88
+    maximum: float = 1.12
+
+    def __call__(self, waveform: Waveform, sample_rate: int, rng: np.random.Generator) -> Waveform:
+        """Returns the waveform at a random speed."""
+        if rng.random() >= self.probability:
+            return waveform
+        speed = round(rng.uniform(self.minimum, self.maximum) * SPEED_STEPS)
+        resampled: Waveform = soxr.resample(waveform, speed, SPEED_STEPS, quality="LQ")
+        return resampled
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """Sets the level of the clip: its root mean square becomes a random number of dB below full scale."""
+
+    minimum_db: float = -42.0
+    maximum_db: float = -14.0
+
+    def __call__(self, waveform: Waveform, rng: np.random.Generator) -> Waveform:
+        """Returns the waveform at the drawn level, clipped to [-1, 1]."""
+        target_db = rng.uniform(self.minimum_db, self.maximum_db)
+        scale = 10 ** (target_db / 20) / max(root_mean_square(waveform), 1e-5)
+        return np.clip(waveform * np.float32(scale), -1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Adds recorded noise, or coloured noise (power falling with frequency ** exponent), at a random SNR."""
+
+    probability: float = 0.35
+    minimum_snr_db: float = 5.0
+    maximum_snr_db: float = 30.0
+    coloured_share: float = 0.3
+    maximum_exponent: float = 2.0
+
+    def __call__(
+        self, waveform: Waveform, recordings: Sequence[Waveform], rng: np.random.Generator
+    ) -> Waveform:
+        """Returns the waveform with noise."""
+        if rng.random() >= self.probability:
+            return waveform
+        if not recordings or rng.random() < self.coloured_share:
+            noise = coloured_noise(waveform.size, rng.uniform(0, self.maximum_exponent), rng)
+        else:
+            noise = np.roll(recordings[rng.integers(len(recordings))], rng.integers(1 << 20))
+            noise = np.resize(noise, waveform.size)
+        snr_db = rng.uniform(self.minimum_snr_db, self.maximum_snr_db)
+        scale = root_mean_square(waveform) / max(root_mean_square(noise), 1e-6) * 10 ** (-snr_db / 20)
+        return waveform + np.float32(scale) * noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """Convolves with the response of a simulated room (`room_impulse_response`)."""
+
+    probability: float = 0.2
+    minimum_rt60_s: float = 0.15
+    maximum_rt60_s: float = 0.7
+    maximum_distance_m: float = 4.0
+
+    def __call__(self, waveform: Waveform, sample_rate: int, rng: np.random.Generator) -> Waveform:
+        """Returns the waveform as heard in a room, aligned with the direct sound."""
+        if waveform.size == 0 or rng.random() >= self.probability:
+            return waveform
+        rt60_s = rng.uniform(self.minimum_rt60_s, self.maximum_rt60_s)
+        distance_m = rng.uniform(0.3, self.maximum_distance_m)
+        response = room_impulse_response(sample_rate, rt60_s, distance_m, rng)
+        size = waveform.size + response.size - 1
+        n_fft = 1 << (size - 1).bit_length()
+        spectrum = np.fft.rfft(waveform, n_fft) * np.fft.rfft(response, n_fft)
+        return np.fft.irfft(spectrum, n_fft)[: waveform.size].astype(np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecAugment:
+    """Masks bands of mel bins and spans of frames with the clip's mean (Park et al. 2019)."""
+
+    num_frequency_masks: int = 2
+    maximum_bins: int = 18
+    time_masks_per_s: float = 0.7
+    maximum_frames: int = 20
+    maximum_masked_share: float = 0.2
+
+    def __call__(self, features: Features, frames_per_s: float, rng: np.random.Generator) -> Features:
+        """Returns masked features (num_frames, num_mel_bins)."""
+        num_frames, num_bins = features.shape
+        if num_frames == 0:
+            return features
+        masked = features.copy()
+        mean = features.mean(axis=0)
+        for _ in range(self.num_frequency_masks):
+            width = rng.integers(0, self.maximum_bins + 1)
+            start = rng.integers(0, num_bins - width + 1)
+            masked[:, start : start + width] = mean[start : start + width]
+        left = int(self.maximum_masked_share * num_frames)
+        for _ in range(int(rng.poisson(self.time_masks_per_s * num_frames / frames_per_s))):
+            width = int(rng.integers(0, min(self.maximum_frames, left) + 1))
+            start = rng.integers(0, num_frames - width + 1)
+            masked[start : start + width] = mean
+            left -= width
+        return masked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """All transforms in their order: speed, room, noise, gain on the waveform, then SpecAugment on the features."""
+
+    speed: Speed | None = Speed()
+    room: Room | None = Room()
+    noise: Noise | None = Noise()
+    gain: Gain | None = Gain()
+    spec_augment: SpecAugment | None = SpecAugment()
+
+    def waveform(
+        self, waveform: Waveform, sample_rate: int, recordings: Sequence[Waveform], rng: np.random.Generator
+    ) -> Waveform:
+        """Applies the transforms on waveforms."""
+        if self.speed:
+            waveform = self.speed(waveform, sample_rate, rng)
+        if self.room:
+            waveform = self.room(waveform, sample_rate, rng)
+        if self.noise:
+            waveform = self.noise(waveform, recordings, rng)
+        if self.gain:
+            waveform = self.gain(waveform, rng)
+        return waveform
+
+    def features(self, features: Features, frames_per_s: float, rng: np.random.Generator) -> Features:
+        """Applies the transforms on features."""
+        return self.spec_augment(features, frames_per_s, rng) if self.spec_augment else features
+
+
+def root_mean_square(waveform: Waveform) -> float:
+    """The root mean square of a waveform; 0 for an empty one."""
+    return float(np.sqrt(np.mean(np.square(waveform)))) if waveform.size else 0.0
+
+
+def coloured_noise(num_samples: int, exponent: float, rng: np.random.Generator) -> Waveform:
+    """Gaussian noise whose power falls with frequency ** exponent: 0 is white, 1 pink, 2 brown."""
+    if num_samples == 0:
+        return np.zeros(0, np.float32)
+    n_fft = 1 << (num_samples - 1).bit_length()
+    spectrum = np.fft.rfft(rng.standard_normal(n_fft, dtype=np.float32))
+    spectrum *= np.maximum(np.arange(spectrum.size), 1) ** (-exponent / 2)
+    return np.fft.irfft(spectrum, n_fft)[:num_samples].astype(np.float32)
+
+
+def room_impulse_response(
+    sample_rate: int, rt60_s: float, distance_m: float, rng: np.random.Generator
+) -> Waveform:
+    """A simulated room: the direct sound, sparse early reflections, and a diffuse tail that decays by 60 dB in rt60_s.
+
+    A statistical model (Polack 1988) with a critical distance of 1 m: the tail's energy relative to the direct
+    sound grows with the square of the distance, and high frequencies die sooner.
+    """
+    num_samples = int(rt60_s * sample_rate)
+    time_s = np.arange(num_samples) / sample_rate
+    tail = rng.standard_normal(num_samples) * 10 ** (-3 * time_s / rt60_s)
+    smoothing = rng.uniform(0.0, 0.6)
+    tail[1:] = (1 - smoothing) * tail[1:] + smoothing * tail[:-1]
+    tail[: int(0.002 * sample_rate)] = 0  # the first reflection comes 2 ms after the direct sound
+    for _ in range(rng.integers(3, 9)):
+        delay_m = rng.uniform(1.0, 12.0)
+        position = int(delay_m / SPEED_OF_SOUND_M_S * sample_rate)
+        if position < num_samples:
+            tail[position] += rng.choice([-1, 1]) * 8 / (1 + delay_m)
+    tail *= distance_m / max(float(np.sqrt(np.square(tail).sum())), 1e-9)
+    tail[0] = 1.0
+    return tail.astype(np.float32)

@@ -1,0 +1,290 @@
+"""The training loop, on one page: batches in, averaged weights out, resumable after any checkpoint.
+
+On more than one process it runs under `torchrun` (DistributedDataParallel); each process then takes every n-th batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
+
+from edgeasr.errors import ConfigError
+from edgeasr.train.dataset import Batch, Dataset, decode
+from edgeasr.train.losses import ctc_loss
+from edgeasr.train.manifest import read_manifest
+from edgeasr.train.recipe import OptimizerConfig, Recipe
+from edgeasr.train.score import ErrorCounts, count_errors
+from edgeasr.train.student import Student
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
+METRICS = "metrics.jsonl"
+
+
+def train(
+    recipe: Recipe, *, run_dir: Path, data_dir: Path, cache_dir: Path, num_threads: int | None = None
+) -> Student:
+    """Trains a student, going on from the checkpoint in `run_dir` if there is one.
+
+    Args:
+        recipe: what to train.
+        run_dir: gets `checkpoint.pt` and `metrics.jsonl`.
+        data_dir: where the recipe's manifests are.
+        cache_dir: gets the decoded clips.
+        num_threads: of torch; its own default if None.
+
+    Returns:
+        The student with its averaged weights.
+    """
+    if num_threads:
+        torch.set_num_threads(num_threads)
+    rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    device = (
+        torch.device("cuda", rank % torch.cuda.device_count())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
+    if world_size > 1:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    torch.manual_seed(recipe.seed)
+    run_dir.mkdir(parents=True, exist_ok=True)
+
+    dataset = make_dataset(recipe, data_dir, cache_dir)
+    student = Student(recipe.student)
+    mean, deviation = dataset.feature_statistics()
+    student.feature_mean.copy_(torch.from_numpy(mean))
+    student.feature_scale.copy_(torch.from_numpy(1 / deviation))
+    student.to(device)
+    average = Average(student, recipe.optimizer.ema_decay)
+    optimizers = make_optimizers(student, recipe.optimizer)
+    step = load_checkpoint(run_dir, student, average, optimizers, device)
+    model = nn.parallel.DistributedDataParallel(student) if world_size > 1 else student
+    logger.info(
+        "%s: %.2f M parameters, %d clips, %.1f h an epoch, from step %d of %d",
+        recipe.name,
+        sum(p.numel() for p in student.parameters()) / 1e6,
+        len(dataset.clips),
+        dataset.durations_s @ dataset.repeats / 3600,
+        step,
+        recipe.optimizer.steps,
+    )
+
+    started, audio_s = time.monotonic(), 0.0
+    batches = iter(DataLoader(BatchStream(dataset, step, rank, world_size), batch_size=None, num_workers=1))
+    while step < recipe.optimizer.steps:
+        batch = next(batches)
+        rate = learning_rate(recipe.optimizer, step)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            log_probs, intermediate, _ = model(
+                batch.features.to(device), student.initial_state(batch.features.shape[0])
+            )
+        lengths = -(-batch.feature_lengths // recipe.student.subsampling_factor)
+        targets = (lengths, batch.token_ids, batch.token_lengths)
+        loss = ctc_loss(log_probs, *targets, blank_id=recipe.tokens.blank_id)
+        side_loss = ctc_loss(intermediate, *targets, blank_id=recipe.tokens.blank_id)
+        ((1 - recipe.intermediate_weight) * loss + recipe.intermediate_weight * side_loss).backward()
+        norm = nn.utils.clip_grad_norm_(student.parameters(), recipe.optimizer.gradient_clip)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            if norm.isfinite():
+                optimizer.step()
+            optimizer.zero_grad()
+        average.update(student)
+        step += 1
+        audio_s += batch.audio_s
+
+        if rank == 0 and step % recipe.log_every_steps == 0:
+            speed = audio_s / (time.monotonic() - started)
+            log_metrics(
+                run_dir,
+                step=step,
+                loss=loss.item(),
+                side_loss=side_loss.item(),
+                norm=norm.item(),
+                rate=rate,
+                speed=speed,
+            )
+        if rank == 0 and step % recipe.evaluation.every_steps == 0:
+            log_metrics(run_dir, step=step, **evaluate(average.student, recipe, data_dir))
+        if rank == 0 and (step % recipe.checkpoint_every_steps == 0 or step == recipe.optimizer.steps):
+            save_checkpoint(run_dir, step, student, average, optimizers, recipe)
+    return average.student
+
+
+class BatchStream(IterableDataset[Batch]):
+    """The batches of one process, from a step on; a DataLoader worker makes them ahead of time."""
+
+    def __init__(self, dataset: Dataset, first_step: int, rank: int, world_size: int) -> None:
+        self.dataset = dataset
+        self.first = first_step * world_size + rank
+        self.stride = world_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yields every `stride`-th batch."""
+        return itertools.islice(self.dataset.batches(self.first), 0, None, self.stride)
+
+
+class Average:
+    """The exponential moving average of the weights, with a warm-up so that the start is forgotten."""
+
+    def __init__(self, student: Student, decay: float) -> None:
+        self.student = Student(student.config).to(student.feature_mean.device)
+        self.student.load_state_dict(student.state_dict())
+        self.student.requires_grad_(False).eval()
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, student: Student) -> None:
+        """Moves the average towards the student's weights."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(list(self.student.parameters()), list(student.parameters()), 1 - decay)
+
+
+def make_dataset(recipe: Recipe, data_dir: Path, cache_dir: Path) -> Dataset:
+    """The recipe's training set."""
+    return Dataset(
+        recipe.data,
+        frontend=recipe.frontend,
+        tokens=recipe.tokens.tokens,
+        word_delimiter=recipe.tokens.word_delimiter,
+        chunk_frames=recipe.student.chunk_feature_frames,
+        pad_value=math.log(recipe.frontend.log_floor),
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        seed=recipe.seed,
+    )
+
+
+def make_optimizers(student: Student, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks; AdamW for the stem, the heads, norms and biases."""
+    matrices = [p for p in student.blocks.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    others = [p for p in student.parameters() if id(p) not in chosen]
+    return [
+        torch.optim.Muon(
+            matrices,
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            momentum=config.muon_momentum,
+            adjust_lr_fn="match_rms_adamw",
+        ),
+        torch.optim.AdamW(
+            others,
+            lr=config.learning_rate,
+            betas=config.adam_betas,
+            weight_decay=config.weight_decay,
+            foreach=True,
+        ),
+    ]
+
+
+def learning_rate(config: OptimizerConfig, step: int) -> float:
+    """Linear warm-up, then a cosine from the peak to the final rate."""
+    warm = min(1.0, (step + 1) / config.warmup_steps)
+    progress = min(1.0, max(0.0, (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)))
+    cosine = 0.5 * (1 + math.cos(math.pi * progress))
+    return warm * (config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * cosine)
+
+
+@torch.no_grad()
+def evaluate(student: Student, recipe: Recipe, data_dir: Path) -> dict[str, float]:
+    """Greedy character error rate (%) on the first transcribed clips of each manifest, in float32."""
+    from edgeasr.features import log_mel
+
+    rates = {}
+    for manifest in recipe.evaluation.manifests:
+        counts = ErrorCounts()
+        clips = [u for u in read_manifest(data_dir / manifest) if u.text]
+        stride = max(1, len(clips) // recipe.evaluation.clips_per_manifest)
+        for utterance in clips[::stride]:
+            features = torch.from_numpy(
+                log_mel(decode(utterance.audio, recipe.frontend.sample_rate), recipe.frontend)
+            )
+            counts += count_errors(
+                utterance.text or "", transcribe(student, features, recipe), unit="character"
+            )
+        rates[f"cer {Path(manifest).stem}"] = 100 * counts.rate
+    return rates
+
+
+def transcribe(student: Student, features_FM: Tensor, recipe: Recipe) -> str:
+    """Greedy text of one clip, all chunks in one call."""
+    frames = features_FM.shape[0]
+    pad = -frames % student.config.chunk_feature_frames
+    padded = nn.functional.pad(features_FM, (0, 0, 0, pad), value=math.log(recipe.frontend.log_floor))
+    device = student.feature_mean.device
+    log_probs, _, _ = student(padded.unsqueeze(0).to(device), student.initial_state(1))
+    best = log_probs[0, : -(-frames // student.config.subsampling_factor)].argmax(-1)
+    ids = [i for i in torch.unique_consecutive(best).tolist() if i != recipe.tokens.blank_id]
+    text = "".join(recipe.tokens.tokens[i] for i in ids)
+    return " ".join(text.replace(recipe.tokens.word_delimiter, " ").split())
+
+
+def log_metrics(run_dir: Path, **metrics: float) -> None:
+    """Adds a line to the metrics file."""
+    rounded = {key: round(value, 6) for key, value in metrics.items()}
+    logger.info("%s", rounded)
+    with (run_dir / METRICS).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(rounded) + "\n")
+
+
+def save_checkpoint(
+    run_dir: Path,
+    step: int,
+    student: Student,
+    average: Average,
+    optimizers: list[torch.optim.Optimizer],
+    recipe: Recipe,
+) -> None:
+    """Writes the checkpoint whole or not at all."""
+    checkpoint: dict[str, Any] = {
+        "step": step,
+        "recipe": dataclasses.asdict(recipe),
+        "student": student.state_dict(),
+        "average": average.student.state_dict(),
+        "average_updates": average.updates,
+        "optimizers": [o.state_dict() for o in optimizers],
+    }
+    partial = run_dir / f"{CHECKPOINT}.partial"
+    torch.save(checkpoint, partial)
+    partial.replace(run_dir / CHECKPOINT)
+
+
+def load_checkpoint(
+    run_dir: Path,
+    student: Student,
+    average: Average,
+    optimizers: list[torch.optim.Optimizer],
+    device: torch.device,
+) -> int:
+    """Restores the checkpoint in `run_dir`; returns its step, 0 if there is none."""
+    path = run_dir / CHECKPOINT
+    if not path.exists():
+        return 0
+    checkpoint = torch.load(path, map_location=device, weights_only=True)
+    try:
+        student.load_state_dict(checkpoint["student"])
+        average.student.load_state_dict(checkpoint["average"])
+    except RuntimeError as error:
+        raise ConfigError(f"{path} holds a student of another shape than the recipe's: {error}") from error
+    average.updates = checkpoint["average_updates"]
+    for optimizer, state in zip(optimizers, checkpoint["optimizers"], strict=True):
+        optimizer.load_state_dict(state)
+    return int(checkpoint["step"])

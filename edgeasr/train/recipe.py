@@ -1,0 +1,123 @@
+"""Recipes: TOML files read into frozen dataclasses; an unknown key is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+from edgeasr.config import LogMelConfig
+from edgeasr.errors import ConfigError
+from edgeasr.train.dataset import DataConfig
+from edgeasr.train.student import StudentConfig
+
+T = TypeVar("T")
+
+ENGLISH_TOKENS = ("<blank>", "|", "'", *"abcdefghijklmnopqrstuvwxyz")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokensConfig:
+    """The token table; `tokens[blank_id]` is CTC's blank."""
+
+    tokens: tuple[str, ...] = ENGLISH_TOKENS
+    blank_id: int = 0
+    word_delimiter: str = "|"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for everything else, one cosine schedule.
+
+    Muon's updates are scaled to the size that AdamW's have (Liu et al. 2025), so that both share a learning rate.
+    """
+
+    steps: int = 10_000
+    warmup_steps: int = 300
+    learning_rate: float = 2e-3
+    final_learning_rate: float = 2e-5
+    weight_decay: float = 0.02
+    muon_momentum: float = 0.95
+    adam_betas: tuple[float, float] = (0.9, 0.98)
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.999
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """What the loop measures while it trains: greedy CER of the averaged weights on a few clips of each manifest."""
+
+    manifests: tuple[str, ...] = ()
+    clips_per_manifest: int = 60
+    every_steps: int = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that a training run depends on."""
+
+    name: str
+    seed: int = 0
+    intermediate_weight: float = 0.3
+    checkpoint_every_steps: int = 500
+    log_every_steps: int = 20
+    data: DataConfig
+    frontend: LogMelConfig = field(default_factory=LogMelConfig)
+    tokens: TokensConfig = field(default_factory=TokensConfig)
+    student: StudentConfig = field(default_factory=StudentConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Reads a recipe.
+
+    Raises:
+        ConfigError: the file is missing, not TOML, or has an unknown, missing or wrongly typed key.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"recipe {path} is not valid TOML: {error}") from error
+    return build(Recipe, table, where=str(path))
+
+
+def build(cls: type[T], table: dict[str, Any], where: str) -> T:
+    """Builds a dataclass from a table, its nested dataclasses from nested tables."""
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key {key!r}; known are {', '.join(sorted(known))}")
+    for name, f in known.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in table:
+            raise ConfigError(f"{where}: key {name!r} is missing")
+    return cls(**{key: convert(hints[key], value, f"{where}: {key}") for key, value in table.items()})
+
+
+def convert(hint: Any, value: Any, where: str) -> Any:
+    """Converts a TOML value to the type of its field."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, Union):  # an optional part: `false` turns it off
+        if value is False:
+            return None
+        return convert(next(a for a in arguments if a is not type(None)), value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return build(typing.cast("type[Any]", hint), value, where)
+    if origin is tuple and isinstance(value, list):
+        item_hints = [arguments[0]] * len(value) if arguments[-1] is ... else arguments
+        if len(item_hints) != len(value):
+            raise ConfigError(f"{where}: expected {len(item_hints)} values, got {len(value)}")
+        return tuple(convert(h, v, where) for h, v in zip(item_hints, value, strict=True))
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
