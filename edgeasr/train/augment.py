@@ -49,7 +49,8 @@ class Gain:
         """Returns the waveform at the drawn level, clipped to [-1, 1]."""
         target_db = rng.uniform(self.minimum_db, self.maximum_db)
         scale = 10 ** (target_db / 20) / max(root_mean_square(waveform), 1e-5)
-        return np.clip(waveform * np.float32(scale), -1, 1)
+        levelled: Waveform = np.clip(waveform * np.float32(scale), -1, 1)
+        return levelled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +63,14 @@ class Noise:
     coloured_share: float = 0.3
     maximum_exponent: float = 2.0
 
-    def __call__(
-        self, waveform: Waveform, recordings: Sequence[Waveform], rng: np.random.Generator
-    ) -> Waveform:
+    def __call__(self, waveform: Waveform, recordings: Sequence[Waveform], rng: np.random.Generator) -> Waveform:
         """Returns the waveform with noise."""
         if rng.random() >= self.probability:
             return waveform
         if not recordings or rng.random() < self.coloured_share:
             noise = coloured_noise(waveform.size, rng.uniform(0, self.maximum_exponent), rng)
         else:
-            noise = np.roll(recordings[rng.integers(len(recordings))], rng.integers(1 << 20))
+            noise = np.roll(recordings[int(rng.integers(len(recordings)))], rng.integers(1 << 20))
             noise = np.resize(noise, waveform.size)
         snr_db = rng.uniform(self.minimum_snr_db, self.maximum_snr_db)
         scale = root_mean_square(waveform) / max(root_mean_square(noise), 1e-6) * 10 ** (-snr_db / 20)
@@ -118,13 +117,13 @@ class SpecAugment:
         masked = features.copy()
         mean = features.mean(axis=0)
         for _ in range(self.num_frequency_masks):
-            width = rng.integers(0, self.maximum_bins + 1)
-            start = rng.integers(0, num_bins - width + 1)
+            width = int(rng.integers(0, self.maximum_bins + 1))
+            start = int(rng.integers(0, num_bins - width + 1))
             masked[:, start : start + width] = mean[start : start + width]
         left = int(self.maximum_masked_share * num_frames)
         for _ in range(int(rng.poisson(self.time_masks_per_s * num_frames / frames_per_s))):
             width = int(rng.integers(0, min(self.maximum_frames, left) + 1))
-            start = rng.integers(0, num_frames - width + 1)
+            start = int(rng.integers(0, num_frames - width + 1))
             masked[start : start + width] = mean
             left -= width
         return masked
@@ -174,9 +173,7 @@ def coloured_noise(num_samples: int, exponent: float, rng: np.random.Generator) 
     return np.fft.irfft(spectrum, n_fft)[:num_samples].astype(np.float32)
 
 
-def room_impulse_response(
-    sample_rate: int, rt60_s: float, distance_m: float, rng: np.random.Generator
-) -> Waveform:
+def room_impulse_response(sample_rate: int, rt60_s: float, distance_m: float, rng: np.random.Generator) -> Waveform:
     """A simulated room: the direct sound, sparse early reflections, and a diffuse tail that decays by 60 dB in rt60_s.
 
     A statistical model (Polack 1988) with a critical distance of 1 m: the tail's energy relative to the direct

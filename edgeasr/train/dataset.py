@@ -7,6 +7,7 @@ on as if it had not.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -73,9 +74,7 @@ class ClipStore:
 
     def load(self, name: str, paths: Sequence[Path]) -> list[NDArray[np.int16]]:
         """Returns the clips at `paths`, decoding them if the cache `name` does not hold exactly these."""
-        key = hashlib.sha256(json.dumps([self.sample_rate, [str(p) for p in paths]]).encode()).hexdigest()[
-            :16
-        ]
+        key = hashlib.sha256(json.dumps([self.sample_rate, [str(p) for p in paths]]).encode()).hexdigest()[:16]
         samples_path = self.cache_dir / f"{name}-{key}.pcm"
         offsets_path = self.cache_dir / f"{name}-{key}.npy"
         if not offsets_path.exists():
@@ -89,7 +88,7 @@ class ClipStore:
             np.save(offsets_path, np.asarray(offsets))
         offsets = np.load(offsets_path)
         samples = np.memmap(samples_path, np.int16, "r")
-        return [samples[a:b] for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        return [samples[a:b] for a, b in itertools.pairwise(offsets)]
 
 
 def decode(path: Path, sample_rate: int) -> Waveform:
@@ -217,18 +216,14 @@ class Dataset:
         features, token_ids = [], []
         for item in items:
             waveform, ids = self.join(item, rng)
-            augmented = self.config.augmentation.waveform(
-                waveform, self.frontend.sample_rate, self.noise, rng
-            )
+            augmented = self.config.augmentation.waveform(waveform, self.frontend.sample_rate, self.noise, rng)
             frames = log_mel(augmented, self.frontend)
             frames_per_s = self.frontend.sample_rate / self.frontend.hop_length
             features.append(self.config.augmentation.features(frames, frames_per_s, rng))
             token_ids.append(ids)
         longest = max(f.shape[0] for f in features)
         padded_length = -(-longest // self.chunk_frames) * self.chunk_frames
-        padded = np.full(
-            (len(features), padded_length, self.frontend.num_mel_bins), self.pad_value, np.float32
-        )
+        padded = np.full((len(features), padded_length, self.frontend.num_mel_bins), self.pad_value, np.float32)
         for row, f in zip(padded, features, strict=True):
             row[: f.shape[0]] = f
         return Batch(

@@ -35,9 +35,7 @@ CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"
 
 
-def train(
-    recipe: Recipe, *, run_dir: Path, data_dir: Path, cache_dir: Path, num_threads: int | None = None
-) -> Student:
+def train(recipe: Recipe, *, run_dir: Path, data_dir: Path, cache_dir: Path, num_threads: int | None = None) -> Student:
     """Trains a student, going on from the checkpoint in `run_dir` if there is one.
 
     Args:
@@ -54,9 +52,7 @@ def train(
         torch.set_num_threads(num_threads)
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = (
-        torch.device("cuda", rank % torch.cuda.device_count())
-        if torch.cuda.is_available()
-        else torch.device("cpu")
+        torch.device("cuda", rank % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
     )
     if world_size > 1:
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
@@ -96,7 +92,8 @@ def train(
         targets = (lengths, batch.token_ids, batch.token_lengths)
         loss = ctc_loss(log_probs, *targets, blank_id=recipe.tokens.blank_id)
         side_loss = ctc_loss(intermediate, *targets, blank_id=recipe.tokens.blank_id)
-        ((1 - recipe.intermediate_weight) * loss + recipe.intermediate_weight * side_loss).backward()
+        mixed = (1 - recipe.intermediate_weight) * loss + recipe.intermediate_weight * side_loss
+        mixed.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(student.parameters(), recipe.optimizer.gradient_clip)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
@@ -214,12 +211,8 @@ def evaluate(student: Student, recipe: Recipe, data_dir: Path) -> dict[str, floa
         clips = [u for u in read_manifest(data_dir / manifest) if u.text]
         stride = max(1, len(clips) // recipe.evaluation.clips_per_manifest)
         for utterance in clips[::stride]:
-            features = torch.from_numpy(
-                log_mel(decode(utterance.audio, recipe.frontend.sample_rate), recipe.frontend)
-            )
-            counts += count_errors(
-                utterance.text or "", transcribe(student, features, recipe), unit="character"
-            )
+            features = torch.from_numpy(log_mel(decode(utterance.audio, recipe.frontend.sample_rate), recipe.frontend))
+            counts += count_errors(utterance.text or "", transcribe(student, features, recipe), unit="character")
         rates[f"cer {Path(manifest).stem}"] = 100 * counts.rate
     return rates
 

@@ -47,15 +47,11 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         if self.dim % (2 * self.num_heads):
-            raise ConfigError(
-                f"dim must be a multiple of twice num_heads ({2 * self.num_heads}), got {self.dim}"
-            )
+            raise ConfigError(f"dim must be a multiple of twice num_heads ({2 * self.num_heads}), got {self.dim}")
         if self.num_mel_bins % 4:
             raise ConfigError(f"num_mel_bins must be a multiple of 4, got {self.num_mel_bins}")
         if not 0 < self.intermediate_block < self.num_blocks:
-            raise ConfigError(
-                f"intermediate_block must lie in 1..{self.num_blocks - 1}, got {self.intermediate_block}"
-            )
+            raise ConfigError(f"intermediate_block must lie in 1..{self.num_blocks - 1}, got {self.intermediate_block}")
 
     @property
     def chunk_feature_frames(self) -> int:
@@ -102,7 +98,8 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(config.feedforward_dim, config.dim)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return 0.5 * self.down(F.silu(self.up(self.norm(x_BTD))))
+        y_BTD: Tensor = self.down(F.silu(self.up(self.norm(x_BTD))))
+        return 0.5 * y_BTD
 
 
 class ChunkedAttention(nn.Module):
@@ -187,7 +184,7 @@ class CtcHead(nn.Module):
         self.emissions_per_frame = config.emissions_per_frame
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        logits = self.project(self.norm(x_BTD))
+        logits: Tensor = self.project(self.norm(x_BTD))
         batch, frames, width = logits.shape
         return logits.view(batch, frames * self.emissions_per_frame, width // self.emissions_per_frame)
 
@@ -201,6 +198,9 @@ class Student(nn.Module):
         >>> tuple(log_probs.shape)
         (1, 20, 29)
     """
+
+    feature_mean: Tensor
+    feature_scale: Tensor
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
