@@ -218,7 +218,7 @@ class Student(nn.Module):
         """The state before any audio: zeros. Names and order are those of the exported graph."""
         c = self.config
         head_dim = c.dim // c.num_heads
-        shapes: dict[str, tuple[int, ...]] = {"features": (batch_size, STEM_CONTEXT, c.num_mel_bins)}
+        shapes: dict[str, tuple[int, ...]] = {"stem": (batch_size, STEM_CONTEXT, c.num_mel_bins)}
         for i in range(c.num_blocks):
             shapes[f"key_{i}"] = (batch_size, c.num_heads, c.left_context_frames, head_dim)
             shapes[f"value_{i}"] = (batch_size, c.num_heads, c.left_context_frames, head_dim)
@@ -241,8 +241,8 @@ class Student(nn.Module):
         rotary = rotary_table(c.left_context_frames + frames, c.dim // c.num_heads, features_BFM.device)
         bias = chunk_bias(frames, c.chunk_frames, c.left_context_frames, features_BFM.device)
         normalised = (features_BFM - self.feature_mean) * self.feature_scale
-        x_BTD, new_features = self.stem(normalised, state["features"])
-        new_state = {"features": new_features}
+        x_BTD, new_features = self.stem(normalised, state["stem"])
+        new_state = {"stem": new_features}
         intermediate = x_BTD
         for i, block in enumerate(self.blocks):
             x_BTD, new_state[f"key_{i}"], new_state[f"value_{i}"], new_state[f"past_{i}"] = block(

@@ -1,0 +1,193 @@
+"""From a trained student to a bundle: the streaming step as an ONNX graph, int8 weights, and the description.
+
+The graph is the student's one forward function at the size of one chunk. Matrices become 8-bit integers, one scale
+per output channel; activations are quantised on the fly. Weights use seven of the eight bits (`reduce_range`): on
+processors without VNNI the products of unsigned and signed bytes are added in pairs in 16 bits, which full-range
+weights would saturate, so that words would differ from machine to machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from edgeasr.bundle import Bundle, ModelConfig, StateConfig, write_bundle
+from edgeasr.errors import ConfigError, MissingDependencyError
+from edgeasr.tokens import TokenTable
+from edgeasr.train.recipe import Recipe
+from edgeasr.train.student import Student
+
+OPSET = 17
+INPUT = "features"
+OUTPUT = "log_probs"
+NEW_PREFIX = "new_"
+
+
+class StreamingStep(nn.Module):
+    """One step of the student with its states as a flat list of tensors, as an ONNX graph takes them."""
+
+    def __init__(self, student: Student) -> None:
+        super().__init__()
+        self.student = student
+        self.state_names = list(student.initial_state(1))
+
+    def forward(self, features: Tensor, *states: Tensor) -> tuple[Tensor, ...]:
+        state = dict(zip(self.state_names, states, strict=True))
+        log_probs, _, new_state = self.student(features, state)
+        return (log_probs, *(new_state[name] for name in self.state_names))
+
+
+def export_bundle(
+    student: Student,
+    recipe: Recipe,
+    bundle_dir: Path,
+    *,
+    precision: Literal["int8", "float32"] = "int8",
+    version: str,
+    language: str,
+    licence: str,
+    description: str,
+    card: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Writes the bundle of a trained student.
+
+    Args:
+        student: with the weights to ship.
+        recipe: what it was trained with.
+        bundle_dir: the bundle's folder.
+        precision: of the matrices.
+        version: the bundle's own version.
+        language: language tag, such as `en`.
+        licence: SPDX licence identifier.
+        description: one line for people.
+        card: what is known of the training; evaluation adds its figures.
+
+    Returns:
+        The bundle, read back.
+    """
+    model = ModelConfig(
+        file=f"model.{precision}.onnx",
+        precision=precision,
+        input_name=INPUT,
+        chunk_frames=student.config.chunk_feature_frames,
+        pad_value=math.log(recipe.frontend.log_floor),
+        subsampling_factor=student.config.subsampling_factor,
+        output_name=OUTPUT,
+        states=tuple(
+            StateConfig(name=name, output_name=NEW_PREFIX + name, shape=tuple(value.shape))
+            for name, value in student.initial_state(1).items()
+        ),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        float_path = Path(folder) / "float.onnx"
+        export_onnx(student, float_path)
+        model_path = float_path
+        if precision == "int8":
+            model_path = Path(folder) / model.file
+            quantise(float_path, model_path)
+        return write_bundle(
+            bundle_dir,
+            name=recipe.name,
+            version=version,
+            language=language,
+            licence=licence,
+            description=description,
+            frontend=recipe.frontend,
+            tokens=TokenTable(
+                recipe.tokens.tokens, blank_id=recipe.tokens.blank_id, word_delimiter=recipe.tokens.word_delimiter
+            ),
+            model=model,
+            model_path=model_path,
+            readme=f"# {recipe.name}\n\n{description}\n",
+            card={"parameters": sum(p.numel() for p in student.parameters()), **(card or {})},
+        )
+
+
+def export_onnx(student: Student, path: Path) -> None:
+    """Writes the float32 graph of one step: features (1, chunk, mel bins) and states in, log_probs and states out."""
+    step = StreamingStep(student.cpu().eval())
+    features = torch.zeros(1, student.config.chunk_feature_frames, student.config.num_mel_bins)
+    states = student.initial_state(1)
+    traced = path.with_suffix(".traced.onnx")
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer's remarks on Python numbers: all sizes here are fixed
+        torch.onnx.export(
+            step,
+            (features, *states.values()),
+            str(traced),
+            input_names=[INPUT, *states],
+            output_names=[OUTPUT, *(NEW_PREFIX + name for name in states)],
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    fold_constants(traced, path)
+    traced.unlink()
+
+
+def fold_constants(source: Path, target: Path) -> None:
+    """Writes the graph with constants folded and dead nodes removed, in standard operators only: it loads faster."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(target)
+    onnxruntime.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
+
+
+def quantise(source: Path, target: Path) -> None:
+    """Writes the graph with 8-bit matrices; convolutions stay in float32, they are few and small."""
+    try:
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+    except ImportError as error:
+        raise MissingDependencyError("quantisation needs the onnx package: pip install 'edgeasr[train]'") from error
+    with quiet_root_logger():
+        quantize_dynamic(
+            source,
+            target,
+            op_types_to_quantize=["MatMul"],
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+        )
+
+
+@contextlib.contextmanager
+def quiet_root_logger() -> Iterator[None]:
+    """Silences onnxruntime's advice to pre-process the graph, which `fold_constants` has done."""
+    import logging
+
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+
+
+def load_student(checkpoint_path: Path, recipe: Recipe) -> Student:
+    """The averaged student of a checkpoint.
+
+    Raises:
+        ConfigError: there is no checkpoint, or it is of another student than the recipe's.
+    """
+    if not checkpoint_path.is_file():
+        raise ConfigError(f"no checkpoint at {checkpoint_path}; train first")
+    checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
+    expected = dataclasses.asdict(recipe.student)
+    if checkpoint["recipe"]["student"] != expected:
+        raise ConfigError(
+            f"{checkpoint_path} holds another student than the recipe's: {checkpoint['recipe']['student']}"
+        )
+    student = Student(recipe.student)
+    student.load_state_dict(checkpoint["average"])
+    return student.eval()
