@@ -144,9 +144,16 @@ inline void apply_window(const LogMelTables& tables, Vec<W>* x) {
   Vec<W> mean{};
   if (tables.remove_dc_offset) {
     // Four sums, because one would wait for each addition to finish; and they round less.
-    Vec<W> sums[4] = {};
-    for (int i = 0; i < n; ++i) sums[i % 4] += x[i];
-    mean = ((sums[0] + sums[1]) + (sums[2] + sums[3])) / static_cast<float>(n);
+    Vec<W> sum0{}, sum1{}, sum2{}, sum3{};
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+      sum0 += x[i];
+      sum1 += x[i + 1];
+      sum2 += x[i + 2];
+      sum3 += x[i + 3];
+    }
+    for (; i < n; ++i) sum0 += x[i];
+    mean = ((sum0 + sum1) + (sum2 + sum3)) / static_cast<float>(n);
   }
   if (tables.preemphasize) {
     // x[i] - p x[i-1] as (x[i] - x[i-1]) + (1 - p) x[i-1]: where the signal moves slowly, the first difference is
@@ -365,11 +372,20 @@ void log_mel_group(const LogMelTables& tables, const float* samples, int num_fra
 template <int W>
 void log_mel_frames(const LogMelTables& tables, const float* samples, std::size_t num_frames, float* scratch,
                     float* features) {
-  for (std::size_t f = 0; f < num_frames; f += W) {
-    const std::size_t left = num_frames - f;
-    log_mel_group<W>(tables, samples + f * static_cast<std::size_t>(tables.hop_length),
-                     left < W ? static_cast<int>(left) : W, scratch,
-                     features + f * static_cast<std::size_t>(tables.num_mel_bins));
+  std::size_t left = num_frames;
+  while (left > 0) {
+    if constexpr (W > 4) {
+      // The last few frames, in half as wide vectors: the same values from half the memory.
+      if (left <= W / 2) {
+        log_mel_frames<W / 2>(tables, samples, left, scratch, features);
+        return;
+      }
+    }
+    const std::size_t taken = left < W ? left : W;
+    log_mel_group<W>(tables, samples, static_cast<int>(taken), scratch, features);
+    samples += taken * static_cast<std::size_t>(tables.hop_length);
+    features += taken * static_cast<std::size_t>(tables.num_mel_bins);
+    left -= taken;
   }
 }
 
