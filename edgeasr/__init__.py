@@ -1,1 +1,60 @@
-"""Speech recognition for small computers."""
+"""Speech recognition for small computers.
+
+`Recognizer` loads a bundle; `Recognizer.transcribe` recognises files and arrays, `Recognizer.stream` live
+sound. The names below are imported when they are first used, so that `import edgeasr` costs nothing.
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeasr.errors import (
+        AudioFormatError,
+        BundleError,
+        ConfigError,
+        EdgeAsrError,
+        InputError,
+        MissingDependencyError,
+        StreamStateError,
+    )
+    from edgeasr.recognizer import Recognizer
+    from edgeasr.stream import Stream
+    from edgeasr.types import Partial, Segment, Transcript, Word
+
+__all__ = [
+    "AudioFormatError",
+    "BundleError",
+    "ConfigError",
+    "EdgeAsrError",
+    "InputError",
+    "MissingDependencyError",
+    "Partial",
+    "Recognizer",
+    "Segment",
+    "Stream",
+    "StreamStateError",
+    "Transcript",
+    "Word",
+]
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "Recognizer": "edgeasr.recognizer",
+    "Stream": "edgeasr.stream",
+    "Partial": "edgeasr.types",
+    "Segment": "edgeasr.types",
+    "Transcript": "edgeasr.types",
+    "Word": "edgeasr.types",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_MODULES.get(name, "edgeasr.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,1 +1,70 @@
-"""The `edgeasr` command."""
+"""The command line: `edgeasr COMMAND ...`.
+
+Each command is a module of this package with `add_arguments(parser)` and `run(args) -> exit status`, and a
+line in `COMMANDS`. Only the module of the command that is asked for is imported, and a module imports what is
+heavy in `run`.
+
+Exit status: 0 when all went well, 2 after an expected error (one line on stderr), 130 after Ctrl-C, 141 when
+nobody reads the output any more, as usual for programs in a pipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from edgeasr import __version__
+from edgeasr.cli.common import fail
+from edgeasr.errors import EdgeAsrError
+
+COMMANDS = {
+    "transcribe": "turn sound files into text",
+    "listen": "turn what the microphone hears into text, live",
+    "models": "list, show and verify bundles",
+    "bench": "measure speed, latency, memory and start-up on this machine",
+}
+
+EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        argv: What follows the program's name; None for `sys.argv`.
+
+    Returns:
+        The exit status.
+    """
+    try:
+        status = _run(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except (EdgeAsrError, OSError) as error:
+        return fail(error)
+
+
+def _run(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="edgeasr", description="Speech recognition for small computers.")
+    parser.add_argument("--version", action="version", version=f"edgeasr {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    # No option before the command takes a value, so the first word is the command.
+    wanted = next((word for word in argv if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+        if name == wanted:
+            module = import_module(f"edgeasr.cli.{name}")
+            module.add_arguments(command)
+    args = parser.parse_args(argv)
+    status: int = module.run(args)
+    return status

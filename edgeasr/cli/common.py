@@ -1,0 +1,63 @@
+"""What the commands share: arguments that choose a recogniser, and how errors are told."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from edgeasr.recognizer import Recognizer
+
+EXIT_ERROR = 2
+
+
+def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that `load_recognizer` reads."""
+    parser.add_argument("--model", metavar="NAME|PATH", help="a bundle of the package by name, or a bundle's folder")
+    parser.add_argument("--decoder", choices=("greedy", "beam"), help="how to decode (default: the bundle's choice)")
+    parser.add_argument(
+        "--beam-size", type=positive, metavar="N", help="prefixes of the beam search (default: the bundle's choice)"
+    )
+    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of the model (default: 1)")
+
+
+def load_recognizer(args: argparse.Namespace) -> Recognizer:
+    """Loads the recogniser that the arguments ask for."""
+    from edgeasr.recognizer import Recognizer
+
+    return Recognizer(args.model, decoder=args.decoder, beam_size=args.beam_size, num_threads=args.threads)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least one, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def fail(problem: Exception | str, label: str | None = None) -> int:
+    """Tells of an expected error in one line on stderr.
+
+    Args:
+        problem: The error, or a sentence.
+        label: The file that it is about.
+
+    Returns:
+        The exit status for it.
+    """
+    parts = ["edgeasr", *([label] if label else []), _sentence(problem)]
+    print(printable(": ".join(parts)), file=sys.stderr)
+    return EXIT_ERROR
+
+
+def printable(text: str) -> str:
+    """Text on one line that any terminal takes: file names may hold bytes that are no characters."""
+    return " ".join(text.encode("utf-8", "replace").decode().split())
+
+
+def _sentence(problem: Exception | str) -> str:
+    if isinstance(problem, OSError) and problem.strerror:
+        return f"{problem.filename}: {problem.strerror}" if problem.filename else problem.strerror
+    return str(problem)

@@ -1,0 +1,127 @@
+"""`edgeasr transcribe`: files, folders and standard input to text, JSON, captions or tables."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edgeasr.cli.common import add_recognizer_arguments, fail, load_recognizer, printable
+from edgeasr.cli.progress import ProgressBar
+from edgeasr.errors import AudioFormatError, EdgeAsrError
+from edgeasr.output import FORMATS, to_json
+from edgeasr.types import Transcript
+
+SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt", "tsv": ".tsv"}
+# Formats of which several make no sense one after the other on stdout.
+WHOLE_FILE_FORMATS = ("srt", "vtt", "tsv")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something to transcribe.
+
+    Attributes:
+        label: What people call it.
+        path: The file; None for standard input.
+        output: Where its transcript goes inside the output folder, without the format's suffix.
+    """
+
+    label: str
+    path: Path | None
+    output: Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this command."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="sound files, folders of them, or - for stdin")
+    parser.add_argument(
+        "--format",
+        choices=tuple(FORMATS),
+        default="text",
+        help="text; json or tsv, with word times and confidences; srt or vtt captions (default: text)",
+    )
+    parser.add_argument("--output-dir", type=Path, metavar="DIR", help="write a file for each input into this folder")
+    add_recognizer_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Transcribes all there is; what cannot be transcribed is told, and the rest is."""
+    status = 0
+    sources: list[Source] = []
+    for name in args.files:
+        try:
+            sources += find_sources(name)
+        except (EdgeAsrError, OSError) as error:
+            status = fail(error, name)
+    if len(sources) > 1 and args.format in WHOLE_FILE_FORMATS and args.output_dir is None:
+        return fail(f"--format {args.format} with several files needs --output-dir")
+    if not sources:
+        return status
+    recognizer = load_recognizer(args)
+    for source in distinct(sources):
+        progress = ProgressBar(source.label)
+        try:
+            audio = sys.stdin.buffer if source.path is None else source.path
+            transcript = recognizer.transcribe(audio, on_progress=progress.update)
+        except (EdgeAsrError, OSError) as error:
+            progress.clear()
+            status = fail(error.strerror or error if isinstance(error, OSError) else error, source.label)
+            continue
+        progress.clear()
+        for warning in transcript.warnings:
+            status = fail(warning, source.label)
+        text = write(transcript, source, args.format)
+        if args.output_dir is not None:
+            path = args.output_dir / f"{source.output}{SUFFIXES[args.format]}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        else:
+            several = len(sources) > 1 and args.format == "text"
+            print(f"{printable(source.label)}: {text}" if several else text, end="", flush=True)
+    return status
+
+
+def write(transcript: Transcript, source: Source, format_name: str) -> str:
+    """The transcript in one of the formats."""
+    if format_name == "json":
+        return to_json(transcript, source=printable(source.label))
+    return FORMATS[format_name](transcript)
+
+
+def find_sources(name: str) -> list[Source]:
+    """What a name on the command line stands for.
+
+    Raises:
+        AudioFormatError: It is a folder without sound files.
+    """
+    if name == "-":
+        return [Source("standard input", None, Path("stdin"))]
+    path = Path(name)
+    if not path.is_dir():
+        return [Source(name, path, Path(path.stem))]
+    from edgeasr.audio import AUDIO_SUFFIXES
+
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
+    if not files:
+        raise AudioFormatError("the folder holds no sound files")
+    return [Source(str(file), file, file.relative_to(path).with_suffix("")) for file in files]
+
+
+def distinct(sources: list[Source]) -> list[Source]:
+    """Gives sources that would write to the same file (a.wav and a.flac) names of their own (a.wav.txt)."""
+    outputs = [source.output for source in sources]
+    kept: list[Source] = []
+    taken: set[Path] = set()
+    for source in sources:
+        output = source.output
+        if outputs.count(output) > 1 and source.path is not None:
+            output = output.with_name(source.path.name)
+        number = 2
+        while output in taken:
+            output = source.output.with_name(f"{source.output.name}-{number}")
+            number += 1
+        taken.add(output)
+        kept.append(replace(source, output=output))
+    return kept

@@ -1,0 +1,157 @@
+"""The recogniser: a bundle made ready to work. It makes streams, and transcribes files and arrays with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeasr.bundle import DECODER_MODES, Bundle, DecoderConfig, find_bundle, read_bundle
+from edgeasr.decoder import CtcBeamDecoder, CtcGreedyDecoder
+from edgeasr.errors import ConfigError, InputError
+from edgeasr.features import LogMelFrontend
+from edgeasr.model import AcousticModel
+from edgeasr.stream import Stream
+from edgeasr.tokens import WordTiming
+from edgeasr.types import Transcript
+from edgeasr.waveform import Resampler
+
+# Told how many seconds have been recognised, and how many there are; None where the source does not tell.
+Progress = Callable[[float, float | None], None]
+
+
+class Recognizer:
+    """Speech recognition with one bundle. Immutable: threads may share it, each with streams of its own.
+
+    Example:
+        >>> from edgeasr import Recognizer
+        >>> recognizer = Recognizer()
+        >>> transcript = recognizer.transcribe("samples/austen-0880.flac")
+        >>> isinstance(transcript.text, str)
+        True
+    """
+
+    def __init__(
+        self,
+        model: str | Path | None = None,
+        *,
+        decoder: str | None = None,
+        beam_size: int | None = None,
+        num_threads: int = 1,
+    ) -> None:
+        """Loads a bundle.
+
+        Args:
+            model: A bundle's folder, the name of one that ships with the package, or None for the default.
+            decoder: `greedy` or `beam`; None for what the bundle wants.
+            beam_size: How many prefixes the beam search keeps; None for what the bundle wants.
+            num_threads: Threads for one step of the model.
+
+        Raises:
+            BundleError: The bundle is missing, damaged, foreign or of a newer version.
+            ConfigError: A value that cannot work.
+        """
+        self._bundle = read_bundle(find_bundle(model))
+        self._decoder = _choose_decoder(self._bundle.decoder, decoder, beam_size)
+        self._model = AcousticModel(self._bundle, num_threads=num_threads)
+        self._timing = WordTiming(
+            frame_s=self._bundle.frame_s,
+            start_offset_s=self._bundle.timing.word_start_offset_s,
+            end_offset_s=self._bundle.timing.word_end_offset_s,
+        )
+        self.stream()  # a stage that cannot be built is an error now, not at the first stream
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that this recogniser has loaded."""
+        return self._bundle
+
+    @property
+    def decoder(self) -> DecoderConfig:
+        """How log-probs are decoded."""
+        return self._decoder
+
+    def stream(self, *, sample_rate: int | None = None) -> Stream:
+        """Starts a stream.
+
+        Args:
+            sample_rate: Of the waveform that the stream will be given, in Hz; None for the model's own.
+
+        Raises:
+            ConfigError: A sample rate that cannot work.
+        """
+        sample_rate = self._bundle.sample_rate if sample_rate is None else sample_rate
+        return Stream(
+            sample_rate=sample_rate,
+            resampler=Resampler(sample_rate, self._bundle.sample_rate),
+            frontend=LogMelFrontend(self._bundle.frontend),
+            acoustic=self._model.start(),
+            decoder=self._start_decoder(),
+            tokens=self._bundle.tokens,
+            timing=self._timing,
+        )
+
+    def transcribe(
+        self,
+        audio: str | Path | BinaryIO | npt.NDArray[np.float32],
+        *,
+        sample_rate: int | None = None,
+        on_progress: Progress | None = None,
+    ) -> Transcript:
+        """Recognises a file or an array, in memory that does not grow with its length (but for the text).
+
+        Args:
+            audio: Path of a sound file, a binary file object that holds one, or a waveform (num_samples,) or
+                (num_samples, num_channels), floating point in [-1, 1] or int16.
+            sample_rate: Of a waveform, in Hz. A file knows its own.
+            on_progress: Called now and then with the seconds recognised and the length in seconds, if known.
+
+        Returns:
+            The transcript. Of a file that is damaged it holds the text up to the damage, and a warning.
+
+        Raises:
+            AudioFormatError: The file is empty or not one of sound.
+            InputError: A waveform of another shape or dtype, NaN or infinite samples, or a missing sample
+                rate.
+            OSError: There is no such file, or it must not be read.
+        """
+        if isinstance(audio, np.ndarray):
+            if sample_rate is None:
+                raise InputError("sample_rate is missing: a waveform does not tell its own")
+            stream = self.stream(sample_rate=sample_rate)
+            stream.accept(audio)
+            return stream.finish()
+        from edgeasr.audio import open_audio
+
+        with open_audio(audio, self._bundle.sample_rate) as reader:
+            stream = self.stream(sample_rate=reader.sample_rate)
+            for block in reader.blocks():
+                partial = stream.accept(block)
+                if on_progress is not None:
+                    on_progress(partial.duration, reader.duration)
+            transcript = stream.finish()
+            return replace(transcript, warnings=(reader.damage,)) if reader.damage else transcript
+
+    def _start_decoder(self) -> CtcBeamDecoder | CtcGreedyDecoder:
+        logits = self._bundle.model.output_kind == "logits"
+        vocab_size = len(self._bundle.tokens)
+        if self._decoder.mode == "greedy":
+            return CtcGreedyDecoder(vocab_size, self._bundle.tokens.blank_id, logits=logits)
+        return CtcBeamDecoder(self._decoder.beam, vocab_size, logits=logits)
+
+
+def _choose_decoder(default: DecoderConfig, mode: str | None, beam_size: int | None) -> DecoderConfig:
+    """The bundle's decoder with the caller's wishes; a beam size alone means the beam search."""
+    if mode is None:
+        mode = default.mode if beam_size is None else "beam"
+    if mode not in DECODER_MODES:
+        raise ConfigError(f"decoder is {mode!r}, expected one of {', '.join(DECODER_MODES)}")
+    if beam_size is None:
+        return replace(default, mode=mode)
+    if mode == "greedy":
+        raise ConfigError(f"beam_size is {beam_size}, but the greedy decoder has no beam")
+    return DecoderConfig(mode=mode, beam=replace(default.beam, beam_size=beam_size))

@@ -1,0 +1,172 @@
+"""Token ids and what they spell: the table of a bundle, and decoded tokens put together to words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeasr.errors import BundleError
+from edgeasr.types import Word
+
+
+class DecodedToken(NamedTuple):
+    """A token that the decoder has emitted on the rows `start_frame <= row < end_frame` of log-probs."""
+
+    token_id: int
+    start_frame: int
+    end_frame: int
+    posterior: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WordTiming:
+    """How token frames become word times.
+
+    Attributes:
+        frame_s: Seconds from one row of log-probs to the next.
+        start_offset_s: Added to the start of a word's first token.
+        end_offset_s: Added to the end of a word's last token.
+    """
+
+    frame_s: float
+    start_offset_s: float = 0.0
+    end_offset_s: float = 0.0
+
+
+class _Spelling(NamedTuple):
+    """The letters of a token, and whether a word boundary lies before or after them."""
+
+    text: str
+    boundary_before: bool
+    boundary_after: bool
+
+
+class TokenTable:
+    """The tokens of a model, by id. Immutable.
+
+    The word delimiter may be a token of its own (characters: `h i | y o u`) or begin or end tokens (subwords:
+    `▁hi ▁you`).
+
+    Example:
+        >>> table = TokenTable(["<blank>", "|", "h", "i"], blank_id=0, word_delimiter="|")
+        >>> len(table), table.names[2]
+        (4, 'h')
+    """
+
+    def __init__(self, names: Sequence[str], *, blank_id: int, word_delimiter: str) -> None:
+        """Builds the table.
+
+        Args:
+            names: The tokens; a token's place is its id.
+            blank_id: Id of the CTC blank, which spells nothing.
+            word_delimiter: The string that separates words.
+
+        Raises:
+            BundleError: A token is empty or there twice, the blank is not in the table, or no token has the
+                word delimiter at its start or end.
+        """
+        if not 0 <= blank_id < len(names):
+            raise BundleError(f"blank_id is {blank_id}, expected the place of one of the {len(names)} tokens")
+        if not word_delimiter:
+            raise BundleError("the word delimiter is empty, expected a string such as '|' or '▁'")
+        places: dict[str, int] = {}
+        for token_id, name in enumerate(names):
+            if not name or name != name.strip():
+                raise BundleError(f"token {token_id} is {name!r}, expected no spaces around it")
+            if name in places:
+                raise BundleError(f"tokens {places[name]} and {token_id} are both {name!r}")
+            places[name] = token_id
+        self.names = tuple(names)
+        self.blank_id = blank_id
+        self.word_delimiter = word_delimiter
+        self._spellings = tuple(self._spell(token_id, name) for token_id, name in enumerate(names))
+        if not any(spelling.boundary_before or spelling.boundary_after for spelling in self._spellings):
+            raise BundleError(f"no token begins or ends with the word delimiter {word_delimiter!r}")
+
+    @classmethod
+    def read(cls, path: Path, *, blank_id: int, word_delimiter: str) -> TokenTable:
+        """Reads a table from a UTF-8 text file with one token a line; the line number, from zero, is the id.
+
+        Raises:
+            BundleError: The file cannot be read or holds no valid table; the message names the file.
+        """
+        try:
+            # Only line feeds end a line here; str.splitlines() would also split at tokens such as U+2028.
+            lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+            return cls(lines, blank_id=blank_id, word_delimiter=word_delimiter)
+        except (OSError, UnicodeDecodeError, BundleError) as error:
+            raise BundleError(f"{path}: {error}") from error
+
+    def write(self, path: Path) -> None:
+        """Writes the table as `read` expects it."""
+        path.write_text("".join(f"{name}\n" for name in self.names), encoding="utf-8")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def _spell(self, token_id: int, name: str) -> _Spelling:
+        if token_id == self.blank_id:
+            return _Spelling("", False, False)
+        delimiter = self.word_delimiter
+        text = name.removeprefix(delimiter).removesuffix(delimiter)
+        if delimiter in text:
+            raise BundleError(f"token {token_id}, {name!r}, has the word delimiter {delimiter!r} inside")
+        return _Spelling(text, name.startswith(delimiter), name.endswith(delimiter))
+
+    def num_complete(self, tokens: Sequence[DecodedToken]) -> int:
+        """How many of the first tokens belong to words that no later token can lengthen."""
+        for place in range(len(tokens), 0, -1):
+            spelling = self._spellings[tokens[place - 1].token_id]
+            if spelling.boundary_after:
+                return place
+            if spelling.boundary_before:
+                return place - 1
+        return 0
+
+    def words(self, tokens: Sequence[DecodedToken], timing: WordTiming, *, not_before: float = 0.0) -> list[Word]:
+        """Splits tokens at the word delimiter. The last word may be unfinished.
+
+        Args:
+            tokens: Decoded tokens in order, beginning at a word boundary.
+            timing: How token frames become times.
+            not_before: End of the word before these in seconds; no word starts earlier than the one before it
+                ends.
+
+        Returns:
+            The words. Times and confidence of each depend on its own tokens and the words before it alone, so
+            that they are the same however the tokens arrive.
+        """
+        words: list[Word] = []
+        spelled: list[DecodedToken] = []
+
+        def close() -> None:
+            if spelled:
+                earliest = words[-1].end if words else not_before
+                words.append(self._word(spelled, timing, earliest))
+                spelled.clear()
+
+        for token in tokens:
+            spelling = self._spellings[token.token_id]
+            if spelling.boundary_before:
+                close()
+            if spelling.text:
+                spelled.append(token)
+            if spelling.boundary_after:
+                close()
+        close()
+        return words
+
+    def _word(self, tokens: Sequence[DecodedToken], timing: WordTiming, earliest: float) -> Word:
+        start = tokens[0].start_frame * timing.frame_s + timing.start_offset_s
+        end = tokens[-1].end_frame * timing.frame_s + timing.end_offset_s
+        start = max(start, earliest)
+        return Word(
+            text="".join(self._spellings[token.token_id].text for token in tokens),
+            # Whole milliseconds: a frame lasts longer, and 0.36 reads better than 0.36000000000000004.
+            start=round(start, 3),
+            end=round(max(start, end), 3),
+            confidence=math.prod(token.posterior for token in tokens),
+        )
