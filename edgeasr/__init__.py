@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         ConfigError,
         EdgeAsrError,
         InputError,
+        MicrophoneError,
         MissingDependencyError,
         StreamStateError,
     )
@@ -26,6 +27,7 @@ __all__ = [
     "ConfigError",
     "EdgeAsrError",
     "InputError",
+    "MicrophoneError",
     "MissingDependencyError",
     "Partial",
     "Recognizer",

@@ -93,18 +93,12 @@ def open_audio(source: str | Path | BinaryIO, sample_rate: int) -> AudioReader:
 
 def _open_path(path: Path, sample_rate: int) -> AudioReader:
     with path.open("rb") as file:
-        head = file.read(64 * 1024)
-    if not head:
-        raise AudioFormatError("the file is empty")
+        if not file.read(1):
+            raise AudioFormatError("the file is empty")
     try:
         return _SoundFileReader(path)
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: a name that ends in .raw
         reason = _reason(error)
-    if _has_no_samples(head):
-        empty = AudioReader()
-        empty.sample_rate = sample_rate
-        empty.duration = 0.0
-        return empty
     if shutil.which("ffmpeg") is None:
         raise AudioFormatError(
             f"not a sound file that libsndfile can read ({reason}); for others install the ffmpeg program"
@@ -129,9 +123,11 @@ class _SoundFileReader(AudioReader):
 
     def __init__(self, path: Path) -> None:
         self._file = _SequentialSoundFile(path)
-        self._num_frames: int = self._file.frames
         self.sample_rate = self._file.samplerate
-        self.duration = self._num_frames / self.sample_rate
+        # Of a file whose header does not tell its length, libsndfile says that it has the most that it can count.
+        self._num_frames: int | None = self._file.frames if self._file.frames < 2**62 else None
+        if self._num_frames is not None:
+            self.duration = self._num_frames / self.sample_rate
 
     def close(self) -> None:
         self._file.close()
@@ -151,7 +147,7 @@ class _SoundFileReader(AudioReader):
                 break
             num_read += len(samples)
             yield to_mono(samples)
-        lost_s = (self._num_frames_stated() - num_read) / self.sample_rate
+        lost_s = (self._num_frames_promised(num_read) - num_read) / self.sample_rate
         tolerated_s = TOLERATED_MP3_LOSS_S if self._file.format == "MP3" else TOLERATED_LOSS_S
         if self.damage is None and lost_s > tolerated_s:
             self.damage = self._damage_after(num_read, f"its header promises {lost_s:.1f} s more")
@@ -159,7 +155,9 @@ class _SoundFileReader(AudioReader):
     def _damage_after(self, num_frames: int, reason: str) -> str:
         return f"damaged after {num_frames / self.sample_rate:.1f} s ({reason})"
 
-    def _num_frames_stated(self) -> int:
+    def _num_frames_promised(self, num_read: int) -> int:
+        if self._num_frames is None:
+            return num_read
         # libsndfile corrects a WAV header that states more than the file holds, and says so in its log only.
         sizes = re.search(r"^data : (\d+) \(should be (\d+)\)", self._file.extra_info, re.MULTILINE)
         if sizes is None:
@@ -176,11 +174,12 @@ class _FfmpegReader(AudioReader):
 
     def __init__(self, path: Path, sample_rate: int) -> None:
         self.sample_rate = sample_rate
+        self._name = f"file:{path}"
         # Not a pipe, which would have to be read at the same time as the sound.
         self._messages = TemporaryFile()  # noqa: SIM115 (close() closes it)
         command = ["ffmpeg", "-nostdin", "-v", "error"]
         # A play list must not send ffmpeg to the network.
-        command += ["-protocol_whitelist", "file", "-i", f"file:{path}", "-vn", "-sn", "-dn"]
+        command += ["-protocol_whitelist", "file", "-i", self._name, "-vn", "-sn", "-dn"]
         command += ["-ac", "1", "-ar", str(sample_rate), "-f", "f32le", "pipe:1"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._messages
@@ -213,18 +212,7 @@ class _FfmpegReader(AudioReader):
         self._messages.seek(0)
         lines = self._messages.read().decode("utf-8", "replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        return said[-1] if said else f"exit status {status}" if status else ""
-
-
-def _has_no_samples(head: bytes) -> bool:
-    """Whether a file is a FLAC file of headers alone: valid, but libsndfile refuses to open it."""
-    if not head.startswith(b"fLaC"):
-        return False
-    place, last = 4, False
-    while not last and place + 4 <= len(head):
-        last = head[place] >= 0x80
-        place += 4 + int.from_bytes(head[place + 1 : place + 4], "big")
-    return last and place == len(head)
+        return said[-1].removeprefix(f"{self._name}: ") if said else f"exit status {status}" if status else ""
 
 
 def _reason(error: Exception) -> str:

@@ -17,6 +17,10 @@ class AudioFormatError(EdgeAsrError, ValueError):
     """A sound file that cannot be read, or not to its end."""
 
 
+class MicrophoneError(EdgeAsrError, OSError):
+    """A microphone that is not there, cannot record, or has gone silent."""
+
+
 class BundleError(EdgeAsrError, OSError):
     """A bundle that is missing, damaged, foreign or of a newer version."""
 

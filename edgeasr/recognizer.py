@@ -15,7 +15,7 @@ from edgeasr.decoder import CtcBeamDecoder, CtcGreedyDecoder
 from edgeasr.errors import ConfigError, InputError
 from edgeasr.features import LogMelFrontend
 from edgeasr.model import AcousticModel
-from edgeasr.stream import Stream
+from edgeasr.stream import Decoder, Stages, Stream
 from edgeasr.tokens import WordTiming
 from edgeasr.types import Transcript
 from edgeasr.waveform import Resampler
@@ -75,6 +75,11 @@ class Recognizer:
         """How log-probs are decoded."""
         return self._decoder
 
+    @property
+    def timing(self) -> WordTiming:
+        """How token frames become word times."""
+        return self._timing
+
     def stream(self, *, sample_rate: int | None = None) -> Stream:
         """Starts a stream.
 
@@ -85,15 +90,13 @@ class Recognizer:
             ConfigError: A sample rate that cannot work.
         """
         sample_rate = self._bundle.sample_rate if sample_rate is None else sample_rate
-        return Stream(
-            sample_rate=sample_rate,
+        stages = Stages(
             resampler=Resampler(sample_rate, self._bundle.sample_rate),
             frontend=LogMelFrontend(self._bundle.frontend),
             acoustic=self._model.start(),
             decoder=self._start_decoder(),
-            tokens=self._bundle.tokens,
-            timing=self._timing,
         )
+        return Stream(stages, sample_rate=sample_rate, tokens=self._bundle.tokens, timing=self._timing)
 
     def transcribe(
         self,
@@ -136,12 +139,12 @@ class Recognizer:
             transcript = stream.finish()
             return replace(transcript, warnings=(reader.damage,)) if reader.damage else transcript
 
-    def _start_decoder(self) -> CtcBeamDecoder | CtcGreedyDecoder:
+    def _start_decoder(self) -> Decoder:
         logits = self._bundle.model.output_kind == "logits"
         vocab_size = len(self._bundle.tokens)
         if self._decoder.mode == "greedy":
             return CtcGreedyDecoder(vocab_size, self._bundle.tokens.blank_id, logits=logits)
-        return CtcBeamDecoder(self._decoder.beam, vocab_size, logits=logits)
+        return CtcBeamDecoder(vocab_size, self._decoder.beam, logits=logits)
 
 
 def _choose_decoder(default: DecoderConfig, mode: str | None, beam_size: int | None) -> DecoderConfig:

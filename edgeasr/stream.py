@@ -9,19 +9,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from edgeasr.decoder import CtcBeamDecoder, CtcGreedyDecoder, Hypothesis
 from edgeasr.errors import StreamStateError
 from edgeasr.tokens import DecodedToken, TokenTable, WordTiming
 from edgeasr.types import Partial, Segment, Transcript, Word
 from edgeasr.waveform import as_waveform
 
+if TYPE_CHECKING:
+    from edgeasr.decoder import Hypothesis
+
 FloatArray = npt.NDArray[np.float32]
-CtcDecoder = CtcBeamDecoder | CtcGreedyDecoder
 
 
 class Stage(Protocol):
@@ -35,6 +37,35 @@ class Stage(Protocol):
 
     def reset(self) -> None:
         """Goes back to the start of a stream."""
+
+
+class Decoder(Protocol):
+    """The last stage: from rows of log-probs to hypotheses, the best one first."""
+
+    def accept(self, log_probs: FloatArray, /) -> None:
+        """Takes the next rows."""
+
+    def take_committed(self) -> Hypothesis:
+        """Moves the tokens out that will not change any more."""
+
+    def partial(self) -> list[Hypothesis]:
+        """Returns what follows the tokens that were taken out, as it stands."""
+
+    def finish(self) -> list[Hypothesis]:
+        """Ends the stream; returns what follows the tokens that were taken out."""
+
+    def reset(self) -> None:
+        """Goes back to the start of a stream."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """The stages that the sound of one stream goes through, in this order."""
+
+    resampler: Stage
+    frontend: Stage
+    acoustic: Stage
+    decoder: Decoder
 
 
 class Stream:
@@ -53,37 +84,27 @@ class Stream:
         ''
     """
 
-    def __init__(
-        self,
-        *,
-        sample_rate: int,
-        resampler: Stage,
-        frontend: Stage,
-        acoustic: Stage,
-        decoder: CtcDecoder,
-        tokens: TokenTable,
-        timing: WordTiming,
-    ) -> None:
-        """Puts the stages together.
+    def __init__(self, stages: Stages, *, sample_rate: int, tokens: TokenTable, timing: WordTiming) -> None:
+        """Starts a stream.
 
         Args:
+            stages: What the sound goes through; they are the stream's alone.
             sample_rate: Of the waveform that `accept` takes, in Hz.
-            resampler: From there to the model's rate.
-            frontend: From waveform to features.
-            acoustic: From features to log-probs.
-            decoder: From log-probs to tokens.
-            tokens: What the tokens spell.
+            tokens: What the decoder's tokens spell.
             timing: How token frames become word times.
         """
+        self.stages = stages
         self.sample_rate = sample_rate
-        self._resampler = resampler
-        self._frontend = frontend
-        self._acoustic = acoustic
-        self._decoder = decoder
         self._tokens = tokens
         self._timing = timing
         self._busy = threading.Lock()
-        self._start()
+        self._num_samples = 0
+        self._finished = False
+        # Complete words, then the tokens of the next word that will not change, then words that may.
+        self._committed: list[Word] = []
+        self._open_tokens: list[DecodedToken] = []
+        self._tail: tuple[Word, ...] = ()
+        self._partial = Partial((), (), 0.0)
 
     @property
     def partial(self) -> Partial:
@@ -111,7 +132,7 @@ class Stream:
             # A second at a time, so that features take little memory however long the waveform is.
             num_rows = 0
             for start in range(0, len(samples), self.sample_rate):
-                num_rows += self._hear(self._resampler.accept(samples[start : start + self.sample_rate]))
+                num_rows += self._hear(self.stages.resampler.accept(samples[start : start + self.sample_rate]))
             self._num_samples += len(samples)
             if num_rows:
                 self._read_decoder()
@@ -128,10 +149,10 @@ class Stream:
             if self._finished:
                 raise StreamStateError("finish() after finish(): the stream has ended; call reset() to start anew")
             self._finished = True
-            self._hear(self._resampler.finish())
-            self._decode(self._acoustic.accept(self._frontend.finish()))
-            self._decode(self._acoustic.finish())
-            tokens = self._open_tokens + _decoded(self._decoder.finish()[0])
+            self._hear(self.stages.resampler.finish())
+            self._decode(self.stages.acoustic.accept(self.stages.frontend.finish()))
+            self._decode(self.stages.acoustic.finish())
+            tokens = self._open_tokens + _decoded(self.stages.decoder.finish()[0])
             self._commit(tokens)
             duration = self._duration()
             words = tuple(_clip(word, duration) for word in self._committed)
@@ -145,18 +166,15 @@ class Stream:
             StreamStateError: While another call is at work.
         """
         with self._owned():
-            for stage in (self._resampler, self._frontend, self._acoustic, self._decoder):
+            for stage in (self.stages.resampler, self.stages.frontend, self.stages.acoustic, self.stages.decoder):
                 stage.reset()
-            self._start()
-
-    def _start(self) -> None:
-        self._num_samples = 0
-        self._finished = False
-        # Tokens that will not change, of the word that may still go on; before them, words that are complete.
-        self._open_tokens: list[DecodedToken] = []
-        self._committed: list[Word] = []
-        self._tail: tuple[Word, ...] = ()
-        self._partial = Partial((), (), 0.0)
+            self._num_samples = 0
+            self._finished = False
+            # A new list: partials that were given out keep the old one.
+            self._committed = []
+            self._open_tokens = []
+            self._tail = ()
+            self._partial = Partial((), (), 0.0)
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -169,19 +187,19 @@ class Stream:
 
     def _hear(self, waveform: FloatArray) -> int:
         """Takes samples at the model's rate through the stages; returns the number of new rows of log-probs."""
-        return self._decode(self._acoustic.accept(self._frontend.accept(waveform)))
+        return self._decode(self.stages.acoustic.accept(self.stages.frontend.accept(waveform)))
 
     def _decode(self, log_probs: FloatArray) -> int:
-        self._decoder.accept(log_probs)
+        self.stages.decoder.accept(log_probs)
         return len(log_probs)
 
     def _read_decoder(self) -> None:
         """Takes committed tokens out of the decoder and makes words of them and of those that may still change."""
-        self._open_tokens += _decoded(self._decoder.take_committed())
+        self._open_tokens += _decoded(self.stages.decoder.take_committed())
         num_complete = self._tokens.num_complete(self._open_tokens)
         self._commit(self._open_tokens[:num_complete])
         self._open_tokens = self._open_tokens[num_complete:]
-        self._tail = self._words(self._open_tokens + _decoded(self._decoder.partial()[0]))
+        self._tail = self._words(self._open_tokens + _decoded(self.stages.decoder.partial()[0]))
 
     def _commit(self, tokens: list[DecodedToken]) -> None:
         self._committed += self._words(tokens)

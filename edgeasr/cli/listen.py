@@ -1,0 +1,99 @@
+"""`edgeasr listen`: live text from a microphone, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from typing import TextIO
+
+from edgeasr.cli.common import add_recognizer_arguments, fail, load_recognizer
+from edgeasr.types import Partial, Word
+
+# A pause between words after which the text goes on in a new line.
+LINE_PAUSE_S = 1.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this command."""
+    parser.add_argument("--device", metavar="NUMBER|NAME", help="the microphone (default: the system's)")
+    parser.add_argument("--list-devices", action="store_true", help="list the microphones and stop")
+    add_recognizer_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Listens until Ctrl-C."""
+    from edgeasr.microphone import Microphone, list_microphones
+
+    if args.list_devices:
+        for line in list_microphones():
+            print(line)
+        return 0
+    device = int(args.device) if args.device and args.device.isdecimal() else args.device
+    recognizer = load_recognizer(args)
+    captions = LiveText(sys.stdout)
+    with Microphone(device) as microphone:
+        stream = recognizer.stream(sample_rate=microphone.sample_rate)
+        print(f"Listening to {microphone.name}; Ctrl-C stops.", file=sys.stderr)
+        try:
+            for block in microphone.blocks():
+                captions.show(stream.accept(block))
+        except KeyboardInterrupt:
+            pass
+    stream.finish()
+    captions.end(stream.partial)
+    if microphone.num_lost:
+        lost_s = microphone.num_lost / microphone.sample_rate
+        return fail(f"{lost_s:.1f} s of sound were lost: this machine was too slow for the model")
+    return 0
+
+
+class LiveText:
+    """Words as they come. On a terminal, words that may still change are shown dimmed and drawn anew each time."""
+
+    def __init__(self, out: TextIO) -> None:
+        """Writes to a terminal or a file."""
+        self._out = out
+        self._terminal = out.isatty()
+        self._num_shown = 0
+        self._column = 0
+        self._last_end: float | None = None
+
+    def show(self, partial: Partial) -> None:
+        """Shows the words that have become final since the last call, and those that may still change."""
+        if self._terminal:
+            self._out.write("\x1b[K")
+        if partial.num_committed_words > self._num_shown:
+            for word in partial.words[self._num_shown : partial.num_committed_words]:
+                self._write(word)
+            self._num_shown = partial.num_committed_words
+        if self._terminal:
+            self._draw_tail(" ".join(word.text for word in partial.tail))
+        self._out.flush()
+
+    def end(self, partial: Partial) -> None:
+        """Shows the last words and ends the line."""
+        self.show(partial)
+        if self._column:
+            self._out.write("\n")
+            self._out.flush()
+
+    def _write(self, word: Word) -> None:
+        paused = self._last_end is not None and word.start - self._last_end > LINE_PAUSE_S
+        if self._column and (paused or self._column + 1 + len(word.text) >= self._width()):
+            self._out.write("\n")
+            self._column = 0
+        text = f" {word.text}" if self._column else word.text
+        self._out.write(text)
+        self._column += len(text)
+        self._last_end = word.end
+
+    def _draw_tail(self, text: str) -> None:
+        """Draws what fits behind the cursor, dimmed, and puts the cursor back."""
+        room = self._width() - self._column - 2
+        if text and room > 0:
+            shown = text if len(text) <= room else text[-room:]
+            self._out.write(f"\x1b[2m {shown}\x1b[0m\x1b[{len(shown) + 1}D")
+
+    def _width(self) -> int:
+        return shutil.get_terminal_size().columns if self._terminal else 80
