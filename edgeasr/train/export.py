@@ -52,10 +52,6 @@ def export_bundle(
     bundle_dir: Path,
     *,
     precision: Literal["int8", "float32"] = "int8",
-    version: str,
-    language: str,
-    licence: str,
-    description: str,
     card: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Writes the bundle of a trained student.
@@ -65,10 +61,6 @@ def export_bundle(
         recipe: what it was trained with.
         bundle_dir: the bundle's folder.
         precision: of the matrices.
-        version: the bundle's own version.
-        language: language tag, such as `en`.
-        licence: SPDX licence identifier.
-        description: one line for people.
         card: what is known of the training; evaluation adds its figures.
 
     Returns:
@@ -97,18 +89,22 @@ def export_bundle(
         return write_bundle(
             bundle_dir,
             name=recipe.name,
-            version=version,
-            language=language,
-            licence=licence,
-            description=description,
+            version=recipe.release.version,
+            language=recipe.release.language,
+            licence=recipe.release.licence,
+            description=recipe.release.description,
             frontend=recipe.frontend,
             tokens=TokenTable(
                 recipe.tokens.tokens, blank_id=recipe.tokens.blank_id, word_delimiter=recipe.tokens.word_delimiter
             ),
             model=model,
             model_path=model_path,
-            readme=f"# {recipe.name}\n\n{description}\n",
-            card={"parameters": sum(p.numel() for p in student.parameters()), **(card or {})},
+            readme=f"# {recipe.name}\n\n{recipe.release.description}\n",
+            card={
+                "parameters": sum(p.numel() for p in student.parameters()),
+                "trained_on": recipe.release.trained_on,
+                **(card or {}),
+            },
         )
 
 
@@ -174,8 +170,8 @@ def quiet_root_logger() -> Iterator[None]:
         root.setLevel(level)
 
 
-def load_student(checkpoint_path: Path, recipe: Recipe) -> Student:
-    """The averaged student of a checkpoint.
+def load_student(checkpoint_path: Path, recipe: Recipe) -> tuple[Student, int]:
+    """The averaged student of a checkpoint, and the number of updates it has had.
 
     Raises:
         ConfigError: there is no checkpoint, or it is of another student than the recipe's.
@@ -183,11 +179,10 @@ def load_student(checkpoint_path: Path, recipe: Recipe) -> Student:
     if not checkpoint_path.is_file():
         raise ConfigError(f"no checkpoint at {checkpoint_path}; train first")
     checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
-    expected = dataclasses.asdict(recipe.student)
-    if checkpoint["recipe"]["student"] != expected:
+    if checkpoint["recipe"]["student"] != dataclasses.asdict(recipe.student):
         raise ConfigError(
             f"{checkpoint_path} holds another student than the recipe's: {checkpoint['recipe']['student']}"
         )
     student = Student(recipe.student)
     student.load_state_dict(checkpoint["average"])
-    return student.eval()
+    return student.eval(), int(checkpoint["step"])

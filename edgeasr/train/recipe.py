@@ -57,6 +57,17 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReleaseConfig:
+    """What the bundle of this recipe's student says of itself."""
+
+    version: str = "1"
+    language: str = "en"
+    licence: str = "Apache-2.0"
+    description: str = ""
+    trained_on: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that a training run depends on."""
 
@@ -71,6 +82,16 @@ class Recipe:
     student: StudentConfig = field(default_factory=StudentConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    release: ReleaseConfig = field(default_factory=ReleaseConfig)
+
+
+RECIPES_DIR = Path(__file__).parent / "recipes"
+
+
+def find_recipe(name: str) -> Path:
+    """A recipe's file: a path, or the name of a recipe that ships with the package."""
+    shipped = RECIPES_DIR / f"{name}.toml"
+    return shipped if shipped.is_file() else Path(name)
 
 
 def read_recipe(path: Path) -> Recipe:

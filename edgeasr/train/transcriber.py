@@ -1,0 +1,194 @@
+"""Speech recognisers behind one small interface, so that bundles and peers are fed and measured alike.
+
+Peers are the systems that people would use otherwise, where they are installed: sherpa-onnx with the transducer in
+the data folder (`EDGEASR_DATA/teacher`), and pocketsphinx with the US English model that its package carries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeasr.audio import open_audio
+from edgeasr.errors import ConfigError, MissingDependencyError
+from edgeasr.recognizer import Recognizer
+from edgeasr.train.manifest import DATA_VARIABLE, data_dir
+
+Waveform = npt.NDArray[np.float32]
+
+PEER_SAMPLE_RATE = 16_000
+# The transducer gives its last words only after some silence; its authors' examples add about this much.
+TRANSDUCER_TAIL_S = 0.64
+
+
+class Transcriber(Protocol):
+    """A speech recogniser, loaded.
+
+    Attributes:
+        name: What tables call it: the model, and how it is run.
+        language: Language tag of the texts that it writes, such as `en`.
+    """
+
+    name: str
+    language: str
+
+    def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
+        """Recognises a waveform (num_samples,) float32 in [-1, 1] as one utterance."""
+
+
+# Loads a system. A plain function or a `functools.partial` of one travels to another process.
+Loader = Callable[[], Transcriber]
+
+
+class BundleTranscriber:
+    """A bundle of edgeasr."""
+
+    def __init__(self, recognizer: Recognizer) -> None:
+        """Wraps a recogniser."""
+        bundle, decoder = recognizer.bundle, recognizer.decoder
+        beam = f" {decoder.beam.beam_size}" if decoder.mode == "beam" else ""
+        self.name = f"{bundle.name} {bundle.model.precision} {decoder.mode}{beam}"
+        self.language = bundle.language
+        self.recognizer = recognizer
+
+    def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
+        return self.recognizer.transcribe(waveform, sample_rate=sample_rate).text
+
+
+class SherpaOnnxTranscriber:
+    """sherpa-onnx with a streaming transducer, greedy search, one thread."""
+
+    language = "en"
+
+    def __init__(self, folder: Path) -> None:
+        """Loads the transducer.
+
+        Args:
+            folder: Holds `encoder.int8.onnx`, `decoder.onnx`, `joiner.int8.onnx` and `tokens.txt`.
+
+        Raises:
+            MissingDependencyError: sherpa-onnx is not installed.
+            ConfigError: A file is missing.
+        """
+        try:
+            import sherpa_onnx
+        except ImportError as error:
+            raise _missing("sherpa-onnx") from error
+        files = {
+            "encoder": folder / "encoder.int8.onnx",
+            "decoder": folder / "decoder.onnx",
+            "joiner": folder / "joiner.int8.onnx",
+            "tokens": folder / "tokens.txt",
+        }
+        for path in files.values():
+            if not path.is_file():
+                raise ConfigError(
+                    f"{path} not found: sherpa-onnx is run with the transducer in {DATA_VARIABLE}/teacher"
+                )
+        self.name = f"sherpa-onnx {version('sherpa-onnx')} {folder.name} greedy"
+        self._recognizer: Any = sherpa_onnx.OnlineRecognizer.from_transducer(
+            **{key: str(path) for key, path in files.items()},
+            num_threads=1,
+            sample_rate=PEER_SAMPLE_RATE,
+            feature_dim=80,
+            decoding_method="greedy_search",
+        )
+
+    def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
+        stream = self._recognizer.create_stream()
+        stream.accept_waveform(PEER_SAMPLE_RATE, resample(waveform, sample_rate, PEER_SAMPLE_RATE))
+        stream.accept_waveform(PEER_SAMPLE_RATE, np.zeros(round(TRANSDUCER_TAIL_S * PEER_SAMPLE_RATE), np.float32))
+        stream.input_finished()
+        while self._recognizer.is_ready(stream):
+            self._recognizer.decode_stream(stream)
+        return str(self._recognizer.get_result(stream))
+
+
+class PocketSphinxTranscriber:
+    """pocketsphinx with the US English acoustic and language models of its package."""
+
+    name: str
+    language = "en"
+
+    def __init__(self) -> None:
+        """Loads the models.
+
+        Raises:
+            MissingDependencyError: pocketsphinx is not installed.
+        """
+        try:
+            import pocketsphinx
+        except ImportError as error:
+            raise _missing("pocketsphinx") from error
+        self.name = f"pocketsphinx {version('pocketsphinx')} en-us"
+        self._decoder: Any = pocketsphinx.Decoder(samprate=float(PEER_SAMPLE_RATE), loglevel="FATAL")
+
+    def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
+        samples = np.clip(np.round(resample(waveform, sample_rate, PEER_SAMPLE_RATE) * 32768), -32768, 32767)
+        if not len(samples):
+            return ""
+        # A new utterance starts from the means of the last one; every clip shall be recognised as if it came first.
+        self._decoder.reinit_feat()
+        self._decoder.start_utt()
+        self._decoder.process_raw(samples.astype("<i2").tobytes(), full_utt=True)
+        self._decoder.end_utt()
+        hypothesis = self._decoder.hyp()
+        return str(hypothesis.hypstr) if hypothesis is not None else ""
+
+
+def load_bundle(
+    model: str | Path | None = None,
+    *,
+    decoder: str | None = None,
+    beam_size: int | None = None,
+    num_threads: int = 1,
+) -> Transcriber:
+    """Loads a bundle; the arguments are those of `Recognizer`."""
+    return BundleTranscriber(Recognizer(model, decoder=decoder, beam_size=beam_size, num_threads=num_threads))
+
+
+def load_sherpa_onnx() -> Transcriber:
+    """Loads sherpa-onnx with the transducer of the data folder."""
+    return SherpaOnnxTranscriber(data_dir() / "teacher")
+
+
+def load_pocketsphinx() -> Transcriber:
+    """Loads pocketsphinx."""
+    return PocketSphinxTranscriber()
+
+
+PEERS: dict[str, Loader] = {"sherpa-onnx": load_sherpa_onnx, "pocketsphinx": load_pocketsphinx}
+
+
+def read_audio(path: Path) -> tuple[Waveform, int]:
+    """Decodes a whole sound file.
+
+    Returns:
+        The waveform (num_samples,) float32, channels averaged, and its sample rate in Hz.
+
+    Raises:
+        AudioFormatError: The file is empty or not one of sound.
+        OSError: There is no such file, or it must not be read.
+    """
+    with open_audio(path, PEER_SAMPLE_RATE) as reader:
+        blocks = list(reader.blocks())
+        return np.concatenate([np.empty(0, np.float32), *blocks]), reader.sample_rate
+
+
+def resample(waveform: Waveform, input_rate: int, output_rate: int) -> Waveform:
+    """A whole waveform at another sample rate."""
+    if input_rate == output_rate or not len(waveform):
+        return waveform
+    import soxr
+
+    output: Waveform = soxr.resample(waveform, input_rate, output_rate)
+    return output
+
+
+def _missing(package: str) -> MissingDependencyError:
+    return MissingDependencyError(f"{package} is not installed; it is an optional peer: pip install {package}")

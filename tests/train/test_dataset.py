@@ -1,0 +1,110 @@
+"""The dataset: plans, joins and batches follow from seed and number alone."""
+
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from edgeasr.errors import ConfigError  # noqa: E402
+from edgeasr.train.dataset import ClipStore, Dataset, encode_text, to_float  # noqa: E402
+from edgeasr.train.loop import BatchStream, make_dataset  # noqa: E402
+from edgeasr.train.manifest import data_dir, read_manifest  # noqa: E402
+from edgeasr.train.recipe import read_recipe  # noqa: E402
+
+
+@pytest.fixture
+def dataset(tone_recipe, tone_data, tmp_path) -> Dataset:
+    return make_dataset(read_recipe(tone_recipe), tone_data, tmp_path / "cache")
+
+
+def take(iterator, count):
+    return [next(iterator) for _ in range(count)]
+
+
+def equal(a, b) -> bool:
+    return torch.equal(a.features, b.features) and torch.equal(a.token_ids, b.token_ids)
+
+
+def test_starting_later_gives_the_same_batches(dataset):
+    per_epoch = len(dataset.plan(0))
+    straight = take(dataset.batches(0), per_epoch + 4)
+    later = take(dataset.batches(per_epoch + 1), 3)
+    assert all(equal(a, b) for a, b in zip(straight[per_epoch + 1 :], later, strict=True))
+
+
+def test_processes_share_the_batches_between_them(dataset):
+    straight = take(dataset.batches(2), 4)
+    first = take(iter(BatchStream(dataset, 1, rank=0, world_size=2)), 2)
+    second = take(iter(BatchStream(dataset, 1, rank=1, world_size=2)), 2)
+    assert equal(first[0], straight[0])
+    assert equal(second[0], straight[1])
+    assert equal(first[1], straight[2])
+    assert equal(second[1], straight[3])
+
+
+def test_every_clip_is_heard_once_an_epoch_and_batches_keep_their_size(dataset):
+    for epoch in (0, 1):
+        plan = dataset.plan(epoch)
+        heard = sorted(clip for batch in plan for item in batch for clip in item)
+        assert heard == list(range(len(dataset.clips)))
+        for batch in plan:
+            longest = max(dataset.durations_s[item].sum() for item in batch)
+            assert len(batch) == 1 or longest * len(batch) <= dataset.config.batch_s
+    first = [dataset.durations_s[batch[0]].sum() for batch in dataset.plan(0)]
+    assert first == sorted(first)
+    assert any(len(item) > 1 for batch in dataset.plan(1) for item in batch)
+
+
+def test_a_batch_is_padded_with_silence_to_whole_chunks(dataset):
+    batch = dataset.collate([[0], [1, 2]], np.random.default_rng(0))
+    rows, frames, bins = batch.features.shape
+    assert (rows, frames % dataset.chunk_frames, bins) == (2, 0, 80)
+    for row, length in zip(batch.features, batch.feature_lengths, strict=True):
+        assert (row[length:] == pytest.approx(math.log(dataset.frontend.log_floor))) if length < frames else True
+        assert (row[:length] != row[0, 0]).any()
+    assert batch.token_lengths.sum() == batch.token_ids.numel()
+
+
+def test_joined_clips_have_a_delimiter_between_their_words(dataset):
+    waveform, ids = dataset.join([3, 4], np.random.default_rng(0))
+    assert ids == [*dataset.token_ids[3], 1, *dataset.token_ids[4]]
+    assert waveform.size >= dataset.clips[3].size + dataset.clips[4].size
+
+
+def test_the_clip_store_decodes_once_and_notices_other_clips(tone_data, tmp_path):
+    utterances = read_manifest(tone_data / "speech" / "tones.train.jsonl")
+    store = ClipStore(tmp_path, 16000)
+    paths = [u.audio for u in utterances[:3]]
+    first = store.load("x", paths)
+    written = {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()}
+    again = store.load("x", paths)
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.iterdir()} == written
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert [c.size / 16000 for c in first] == pytest.approx([u.duration_s for u in utterances[:3]])
+    assert np.abs(to_float(first[0])).max() <= 1
+    assert len(store.load("x", paths[:2])) == 2
+
+
+def test_mistakes_are_named(tone_data, tmp_path):
+    with pytest.raises(ConfigError, match=r"missing\.jsonl not found"):
+        read_manifest(tmp_path / "missing.jsonl")
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"id": "x", "audio": "x.flac", "duration_s": 1, "text": "a"}\n{"id": 3}\n')
+    with pytest.raises(ConfigError, match=r"bad\.jsonl:2"):
+        read_manifest(bad)
+    bad.write_text("")
+    with pytest.raises(ConfigError, match="no entries"):
+        read_manifest(bad)
+    with pytest.raises(ConfigError, match="'x'"):
+        encode_text("ax", ["<blank>", "|", "a"], "|")
+    noise = tmp_path / "noise.flac"
+    noise.write_bytes(b"not sound")
+    with pytest.raises(ConfigError, match=r"noise\.flac cannot be read"):
+        ClipStore(tmp_path / "cache", 16000).load("y", [noise])
+
+
+def test_the_data_folder_comes_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEASR_DATA", str(tmp_path))
+    assert data_dir() == tmp_path

@@ -1,0 +1,70 @@
+"""The loop: it learns, and a run that was killed goes on as if it had not been."""
+
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from edgeasr.errors import ConfigError  # noqa: E402
+from edgeasr.train import loop  # noqa: E402
+from edgeasr.train.loop import CHECKPOINT, METRICS, learning_rate, train  # noqa: E402
+from edgeasr.train.recipe import OptimizerConfig, read_recipe  # noqa: E402
+
+
+def metrics(run_dir):
+    lines = [json.loads(line) for line in (run_dir / METRICS).read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}, lines
+
+
+class KilledError(Exception):
+    pass
+
+
+def test_a_killed_run_goes_on_bit_for_bit(tone_recipe, tone_data, tmp_path, monkeypatch):
+    recipe = read_recipe(tone_recipe)
+    places = {"data_dir": tone_data, "cache_dir": tmp_path / "cache", "num_threads": 1}
+    straight = train(recipe, run_dir=tmp_path / "straight", **places)
+
+    def killed_at_step_five(config, step):
+        if step == 5:
+            raise KilledError
+        return learning_rate(config, step)
+
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(loop, "learning_rate", killed_at_step_five)
+        train(recipe, run_dir=tmp_path / "killed", **places)
+    resumed = train(recipe, run_dir=tmp_path / "killed", **places)
+
+    losses, lines = metrics(tmp_path / "straight")
+    assert sorted(losses) == list(range(1, 9))
+    assert metrics(tmp_path / "killed")[0] == losses
+    assert any("cer tones.train" in line for line in lines)
+    for name, value in straight.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_it_learns(tone_recipe, tone_data, tmp_path):
+    text = tone_recipe.read_text().replace("steps = 8", "steps = 60").replace("every_steps = 4", "every_steps = 60")
+    tone_recipe.write_text(text.replace("checkpoint_every_steps = 3", "checkpoint_every_steps = 60"))
+    train(read_recipe(tone_recipe), run_dir=tmp_path, data_dir=tone_data, cache_dir=tmp_path / "cache", num_threads=1)
+    losses, _ = metrics(tmp_path)
+    assert losses[60] < 0.5 * losses[1]
+
+
+def test_a_checkpoint_of_another_student_is_refused(tone_recipe, tone_data, tmp_path):
+    places = {"run_dir": tmp_path, "data_dir": tone_data, "cache_dir": tmp_path / "cache", "num_threads": 1}
+    tone_recipe.write_text(tone_recipe.read_text().replace("steps = 8", "steps = 1"))
+    train(read_recipe(tone_recipe), **places)
+    assert (tmp_path / CHECKPOINT).exists()
+    tone_recipe.write_text(tone_recipe.read_text().replace("dim = 24", "dim = 16"))
+    with pytest.raises(ConfigError, match="another shape"):
+        train(read_recipe(tone_recipe), **places)
+
+
+def test_the_schedule_warms_up_and_falls_along_a_cosine():
+    config = OptimizerConfig(steps=1000, warmup_steps=100, learning_rate=1.0, final_learning_rate=0.1)
+    assert learning_rate(config, 49) == pytest.approx(0.5)
+    assert learning_rate(config, 100) == pytest.approx(1.0)
+    assert learning_rate(config, 550) == pytest.approx(0.55)
+    assert learning_rate(config, 1000) == pytest.approx(0.1)

@@ -1,0 +1,80 @@
+"""The student: training and streaming are one function."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from edgeasr.errors import ConfigError  # noqa: E402
+from edgeasr.train.student import Student, StudentConfig, chunk_bias  # noqa: E402
+
+SMALL = StudentConfig(
+    num_mel_bins=16, vocab_size=7, dim=24, num_blocks=3, num_heads=2, feedforward_dim=32, kernel_size=5,
+    stem_channels=8, chunk_frames=4, left_context_frames=8, intermediate_block=1,
+)  # fmt: skip
+
+
+def make_student(config: StudentConfig = SMALL) -> Student:
+    torch.manual_seed(0)
+    return Student(config).eval()
+
+
+@torch.no_grad()
+def test_chunk_by_chunk_equals_whole_utterance():
+    student = make_student()
+    features = torch.randn(2, 9 * SMALL.chunk_feature_frames, SMALL.num_mel_bins)
+    whole, intermediate, last = student(features, student.initial_state(2))
+    state, rows, middle = student.initial_state(2), [], []
+    for chunk in features.split(SMALL.chunk_feature_frames, dim=1):
+        log_probs, side, state = student(chunk, state)
+        rows.append(log_probs)
+        middle.append(side)
+    torch.testing.assert_close(torch.cat(rows, dim=1), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(torch.cat(middle, dim=1), intermediate, atol=1e-5, rtol=0)
+    for name, value in last.items():
+        torch.testing.assert_close(state[name], value, atol=1e-5, rtol=0, msg=name)
+
+
+@torch.no_grad()
+def test_no_frame_sees_a_later_chunk():
+    student = make_student()
+    features = torch.randn(1, 3 * SMALL.chunk_feature_frames, SMALL.num_mel_bins)
+    changed = features.clone()
+    changed[:, 2 * SMALL.chunk_feature_frames :] += 1.0
+    before, _, _ = student(features, student.initial_state(1))
+    after, _, _ = student(changed, student.initial_state(1))
+    seen = 2 * SMALL.chunk_feature_frames // SMALL.subsampling_factor
+    assert torch.equal(before[:, :seen], after[:, :seen])
+    assert not torch.allclose(before[:, seen:], after[:, seen:])
+
+
+@torch.no_grad()
+def test_rows_of_a_batch_do_not_touch_each_other():
+    student = make_student()
+    features = torch.randn(3, 2 * SMALL.chunk_feature_frames, SMALL.num_mel_bins)
+    together, _, _ = student(features, student.initial_state(3))
+    for i in range(3):
+        alone, _, _ = student(features[i : i + 1], student.initial_state(1))
+        torch.testing.assert_close(alone[0], together[i], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_log_probs_are_normalised_and_rows_are_as_many_as_promised():
+    student = make_student()
+    log_probs, _, _ = student(torch.randn(1, 32, 16), student.initial_state(1))
+    assert log_probs.shape == (1, 32 // SMALL.subsampling_factor, SMALL.vocab_size)
+    torch.testing.assert_close(log_probs.exp().sum(-1), torch.ones(1, 16))
+
+
+def test_chunk_bias_by_hand():
+    bias = chunk_bias(4, 2, 2, torch.device("cpu"))
+    seen = (bias == 0).int().tolist()
+    assert seen == [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1], [0, 0, 1, 1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("dim", 25), ("num_mel_bins", 78), ("intermediate_block", 0), ("intermediate_block", 3)]
+)
+def test_sizes_that_cannot_work_are_refused(field, value):
+    values = {"dim": 24, "num_heads": 2, "num_blocks": 3, "num_mel_bins": 16, "intermediate_block": 1, field: value}
+    with pytest.raises(ConfigError, match=field):
+        StudentConfig(**values)
