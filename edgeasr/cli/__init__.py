@@ -25,6 +25,8 @@ COMMANDS = {
     "listen": "turn what the microphone hears into text, live",
     "models": "list, show and verify bundles",
     "bench": "measure speed, latency, memory and start-up on this machine",
+    "train": "train a student from a recipe",
+    "export": "write the bundle of a trained student",
 }
 
 EXIT_INTERRUPTED = 130

@@ -29,6 +29,21 @@ def load_recognizer(args: argparse.Namespace) -> Recognizer:
     return Recognizer(args.model, decoder=args.decoder, beam_size=args.beam_size, num_threads=args.threads)
 
 
+def require_torch() -> None:
+    """Checks that what the training commands need is installed.
+
+    Raises:
+        MissingDependencyError: It is not; the message names the command that installs it.
+    """
+    from importlib.util import find_spec
+
+    from edgeasr.errors import MissingDependencyError
+
+    missing = [name for name in ("torch", "onnx") if find_spec(name) is None]
+    if missing:
+        raise MissingDependencyError(f"training needs {' and '.join(missing)}: pip install 'edgeasr[train]'")
+
+
 def positive(text: str) -> int:
     """A whole number of at least one, for argparse."""
     number = int(text)
