@@ -73,7 +73,35 @@ class LogMelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class CtcBeamConfig:
-    """The CTC prefix beam search: how log-probs become hypotheses."""
+    """The CTC prefix beam search: how log-probs become hypotheses.
+
+    All decisions are taken frame by frame. ``beam_threshold=math.inf, token_threshold=math.inf,
+    max_tokens_per_frame=0, blank_skip_threshold=1.0, max_commit_delay_frames=0`` turns all pruning but the beam's size
+    off; a beam as large as the number of possible sequences is then exact.
+
+    Example:
+        >>> CtcBeamConfig(beam_size=16, nbest=5).blank_id
+        0
+
+    Attributes:
+        beam_size: Token sequences kept after each frame, at least 1.
+        blank_id: The column of the CTC blank.
+        nbest: Hypotheses returned at most, at least 1; there are never more than ``beam_size``.
+        beam_threshold: A sequence is dropped when its score is further than this below the best one's (natural log,
+            more than 0; 600 is the most that the arithmetic distinguishes).
+        token_threshold: A token whose log-prob is further than this below that of the frame's best token starts no new
+            sequence on the frame (natural log, more than 0).
+        max_tokens_per_frame: At most so many of the frame's best tokens start new sequences; 0: no limit.
+        blank_skip_threshold: A frame whose blank probability is above this starts no new sequences. Those that there
+            are get their exact share of the frame all the same. In (0, 1]; 1: no frame is skipped.
+        max_commit_delay_frames: Every so many frames (16) what the best sequence has held for longer than this is
+            committed, and sequences that disagree are dropped: it bounds delay and memory, and it frees the beam from
+            old alternatives that crowd out new ones. An n-best then differs only in its last part; 0, no limit, keeps
+            alternatives from the whole utterance.
+
+    Raises:
+        ConfigError: A value that cannot work; the message names it and says what is allowed.
+    """
 
     beam_size: int = 8
     blank_id: int = 0
@@ -82,4 +110,10 @@ class CtcBeamConfig:
     token_threshold: float = 10.0
     max_tokens_per_frame: int = 40
     blank_skip_threshold: float = 0.999
-    max_commit_delay_frames: int = 1500
+    max_commit_delay_frames: int = 64
+
+    def __post_init__(self) -> None:
+        """Lets the C++ core check the values, so that one place knows what it can do."""
+        from edgeasr import _core
+
+        _core.validate_ctc_beam_config(self)

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <memory>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -84,7 +85,14 @@ void visit_fields(Config& config, Visit&& visit) {
 CtcBeamConfig read_config(const py::object& source) {
   CtcBeamConfig config;
   visit_fields(config, [&](const char* name, auto& field) {
-    field = source.attr(name).template cast<std::decay_t<decltype(field)>>();
+    using Value = std::decay_t<decltype(field)>;
+    const py::object value = source.attr(name);
+    try {
+      field = value.template cast<Value>();
+    } catch (const py::cast_error&) {
+      throw ConfigError(std::string(name) + " is " + py::repr(value).template cast<std::string>() + ", expected " +
+                        (std::is_integral_v<Value> ? "an int of 32 bits" : "a float"));
+    }
   });
   return config;
 }
@@ -129,6 +137,8 @@ void register_ctc(py::module_& m) {
       .def_readonly("token_posteriors", &Hypothesis::token_posteriors)
       .def_readonly("score", &Hypothesis::score);
 
+  m.def("validate_ctc_beam_config", [](const py::object& config) { validate(read_config(config)); },
+        py::arg("config"));
   m.def("ctc_beam_config_defaults", &config_defaults);
 
   using Beam = Owned<CtcBeamDecoder>;
@@ -136,7 +146,7 @@ void register_ctc(py::module_& m) {
   beam.def(py::init([](const py::object& config, std::int32_t vocab_size, bool logits) {
              return std::make_unique<Beam>(read_config(config), vocab_size, input_kind(logits));
            }),
-           py::arg("config"), py::arg("vocab_size"), py::arg("logits") = false)
+           py::arg("config"), py::arg("vocab_size"), py::kw_only(), py::arg("logits") = false)
       .def("partial", [](Beam& self) { return self.with([](CtcBeamDecoder& decoder) { return decoder.partial(); }); })
       .def("finish", [](Beam& self) { return self.with([](CtcBeamDecoder& decoder) { return decoder.finish(); }); })
       .def_property_readonly("num_nodes",
@@ -149,7 +159,7 @@ void register_ctc(py::module_& m) {
       .def(py::init([](std::int32_t vocab_size, std::int32_t blank_id, bool logits) {
              return std::make_unique<Greedy>(vocab_size, blank_id, input_kind(logits));
            }),
-           py::arg("vocab_size"), py::arg("blank_id") = 0, py::arg("logits") = false)
+           py::arg("vocab_size"), py::arg("blank_id") = 0, py::kw_only(), py::arg("logits") = false)
       .def("partial",
            [](Greedy& self) {
              return self.with([](CtcGreedyDecoder& decoder) { return std::vector<Hypothesis>{decoder.partial()}; });

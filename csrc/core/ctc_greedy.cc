@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/errors.h"
+#include "core/row_scan.h"
 
 namespace edgeasr {
 
@@ -15,7 +16,7 @@ void CtcGreedyDecoder::accept(const float* rows, std::size_t num_frames) {
   const float* row = gate_.admit(rows, num_frames);
   const std::int32_t vocab_size = gate_.vocab_size();
   for (std::size_t frame = 0; frame < num_frames; ++frame, row += vocab_size) {
-    const auto best = static_cast<std::int32_t>(std::max_element(row, row + vocab_size) - row);
+    const std::int32_t best = argmax(row, static_cast<std::size_t>(vocab_size));
     const float log_prob = row[best];
     hypothesis_.score += static_cast<double>(log_prob);
     if (best != blank_id_) {

@@ -17,7 +17,7 @@ constexpr float kSumTolerance = 0.01F;
 inline float rough_exp(float x) {
   constexpr float kLog2E = 1.44269504F;
   constexpr float kRound = 12582912.0F;  // 1.5 * 2^23: adding it rounds to an integer that stands in the low bits
-  const float y = (x < -87.0F ? -87.0F : x) * kLog2E;
+  const float y = (-87.0F > x ? -87.0F : x) * kLog2E;
   const float shifted = y + kRound;
   const float fraction = y - (shifted - kRound);  // in [-0.5, 0.5]
   const float mantissa = 1.0F + fraction * (0.69314718F + fraction * (0.24022651F + fraction * 0.05550411F));

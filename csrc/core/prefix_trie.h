@@ -48,6 +48,12 @@ class PrefixTrie {
     return made;
   }
 
+  // The child when there is exactly one, else kNone.
+  std::int32_t only_child(std::int32_t index) const {
+    const std::int32_t child = (*this)[index].first_child;
+    return child != kNone && (*this)[child].next_sibling == kNone ? child : kNone;
+  }
+
   // Gives back a node that is in no slot and has no children, and then each ancestor for which this becomes true.
   void release(std::int32_t index) {
     while (index != root_ && at(index).slot == kNone && at(index).first_child == kNone) {
@@ -65,9 +71,8 @@ class PrefixTrie {
 
   // Moves the root to its only child, when every live prefix goes through that child; says whether it did.
   bool advance_root() {
-    const Node& node = at(root_);
-    if (node.slot != kNone || node.first_child == kNone || at(node.first_child).next_sibling != kNone) return false;
-    const std::int32_t child = node.first_child;
+    const std::int32_t child = only_child(root_);
+    if (at(root_).slot != kNone || child == kNone) return false;
     deallocate(root_);
     root_ = child;
     at(root_).parent = kNone;

@@ -1,0 +1,63 @@
+// Finding the large values of a row without looking twice at the small ones. Rows must not hold NaN.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace edgeasr {
+
+inline constexpr std::size_t kScanBlock = 16;
+
+// The largest of kScanBlock values, written so that compilers keep it in vector registers.
+inline float block_max(const float* values) {
+  float lanes[kScanBlock / 2];
+  for (std::size_t i = 0; i < kScanBlock / 2; ++i) {
+    const float a = values[i];
+    const float b = values[i + kScanBlock / 2];
+    lanes[i] = a > b ? a : b;
+  }
+  for (std::size_t width = kScanBlock / 4; width > 0; width /= 2) {
+    for (std::size_t i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+  }
+  return lanes[0];
+}
+
+inline float short_block_max(const float* values, std::size_t size) {
+  float best = -std::numeric_limits<float>::infinity();
+  for (std::size_t i = 0; i < size; ++i) best = values[i] > best ? values[i] : best;
+  return best;
+}
+
+// The largest value of each block of kScanBlock (the last may be shorter) into `maxima`; returns the largest of all.
+inline float scan_blocks(const float* row, std::size_t size, std::vector<float>& maxima) {
+  maxima.resize((size + kScanBlock - 1) / kScanBlock);
+  float best = -std::numeric_limits<float>::infinity();
+  std::size_t begin = 0;
+  for (float& maximum : maxima) {
+    const std::size_t left = size - begin;
+    maximum = left >= kScanBlock ? block_max(row + begin) : short_block_max(row + begin, left);
+    best = maximum > best ? maximum : best;
+    begin += kScanBlock;
+  }
+  return best;
+}
+
+// The index of the largest value, the first of equals.
+inline std::int32_t argmax(const float* row, std::size_t size) {
+  float best = -std::numeric_limits<float>::infinity();
+  std::size_t where = 0;
+  for (std::size_t begin = 0; begin < size; begin += kScanBlock) {
+    const std::size_t left = size - begin;
+    const float maximum = left >= kScanBlock ? block_max(row + begin) : short_block_max(row + begin, left);
+    if (maximum > best) {
+      best = maximum;
+      where = begin;
+    }
+  }
+  while (where + 1 < size && row[where] != best) ++where;
+  return static_cast<std::int32_t>(where);
+}
+
+}  // namespace edgeasr
