@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import NamedTemporaryFile, TemporaryFile
 from types import TracebackType
@@ -43,11 +44,14 @@ class AudioReader:
         sample_rate: Of the blocks, in Hz.
         duration: Length in seconds; None where the source does not tell.
         damage: After the last block: what was wrong with the source; None when all was well.
+        resources: What `close` lets go of.
     """
 
-    sample_rate: int
-    duration: float | None = None
-    damage: str | None = None
+    def __init__(self, sample_rate: int, duration: float | None) -> None:
+        self.sample_rate = sample_rate
+        self.duration = duration
+        self.damage: str | None = None
+        self.resources = ExitStack()
 
     def blocks(self) -> Iterator[Waveform]:
         """Yields the sound: (num_samples,) float32 in [-1, 1], channels averaged.
@@ -59,6 +63,7 @@ class AudioReader:
 
     def close(self) -> None:
         """Lets go of the source."""
+        self.resources.close()
 
     def __enter__(self) -> Self:
         return self
@@ -84,11 +89,13 @@ def open_audio(source: str | Path | BinaryIO, sample_rate: int) -> AudioReader:
     if isinstance(source, (str, Path)):
         return _open_path(Path(source), sample_rate)
     # libsndfile jumps about in a file, ffmpeg wants a path; a pipe offers neither.
-    with NamedTemporaryFile(prefix="edgeasr-") as copy:
+    with ExitStack() as unwind:
+        copy = unwind.enter_context(NamedTemporaryFile(prefix="edgeasr-"))
         shutil.copyfileobj(source, copy)
         copy.flush()
-        # What has the file open keeps it when its name goes away here.
-        return _open_path(Path(copy.name), sample_rate)
+        reader = _open_path(Path(copy.name), sample_rate)
+        reader.resources.push(unwind.pop_all())
+    return reader
 
 
 def _open_path(path: Path, sample_rate: int) -> AudioReader:
@@ -123,14 +130,11 @@ class _SoundFileReader(AudioReader):
 
     def __init__(self, path: Path) -> None:
         self._file = _SequentialSoundFile(path)
-        self.sample_rate = self._file.samplerate
         # Of a file whose header does not tell its length, libsndfile says that it has the most that it can count.
         self._num_frames: int | None = self._file.frames if self._file.frames < 2**62 else None
-        if self._num_frames is not None:
-            self.duration = self._num_frames / self.sample_rate
-
-    def close(self) -> None:
-        self._file.close()
+        sample_rate = self._file.samplerate
+        super().__init__(sample_rate, None if self._num_frames is None else self._num_frames / sample_rate)
+        self.resources.enter_context(self._file)
 
     def blocks(self) -> Iterator[Waveform]:
         block_frames = max(1, self.sample_rate // BLOCKS_PER_SECOND)
@@ -173,25 +177,20 @@ class _FfmpegReader(AudioReader):
     """Any other file, decoded by the ffmpeg program, which also mixes channels and resamples."""
 
     def __init__(self, path: Path, sample_rate: int) -> None:
-        self.sample_rate = sample_rate
+        super().__init__(sample_rate, None)
         self._name = f"file:{path}"
         # Not a pipe, which would have to be read at the same time as the sound.
-        self._messages = TemporaryFile()  # noqa: SIM115 (close() closes it)
+        self._messages = self.resources.enter_context(TemporaryFile())  # noqa: SIM115
         command = ["ffmpeg", "-nostdin", "-v", "error"]
         # A play list must not send ffmpeg to the network.
         command += ["-protocol_whitelist", "file", "-i", self._name, "-vn", "-sn", "-dn"]
         command += ["-ac", "1", "-ar", str(sample_rate), "-f", "f32le", "pipe:1"]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._messages
+        self._process = self.resources.enter_context(
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._messages)
         )
+        self.resources.callback(self._process.kill)
         assert self._process.stdout is not None
         self._samples = self._process.stdout
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._samples.close()
-        self._messages.close()
 
     def blocks(self) -> Iterator[Waveform]:
         block_bytes = 4 * max(1, self.sample_rate // BLOCKS_PER_SECOND)
@@ -212,7 +211,9 @@ class _FfmpegReader(AudioReader):
         self._messages.seek(0)
         lines = self._messages.read().decode("utf-8", "replace").split("\n")
         said = [line.strip() for line in lines if line.strip()]
-        return said[-1].removeprefix(f"{self._name}: ") if said else f"exit status {status}" if status else ""
+        if not said:
+            return f"exit status {status}" if status else ""
+        return re.sub(r"^\[[^]]+ @ \w+\] ", "", said[-1].removeprefix(f"{self._name}: "))
 
 
 def _reason(error: Exception) -> str:

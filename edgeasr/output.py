@@ -109,15 +109,14 @@ def captions(words: Sequence[Word]) -> list[Caption]:
             groups[-1].append(word)
         else:
             groups.append([word])
-    starts = [group[0].start for group in groups]
-    return [
-        Caption(
-            start,
-            max(group[-1].end, min(start + CAPTION_MIN_S, next_start)),
-            tuple(_lines([word.text for word in group])),
-        )
-        for group, start, next_start in zip(groups, starts, [*starts[1:], float("inf")], strict=True)
-    ]
+    found: list[Caption] = []
+    next_start = float("inf")
+    for group in reversed(groups):
+        start = group[0].start
+        end = max(group[-1].end, min(start + CAPTION_MIN_S, next_start))
+        found.append(Caption(start, end, tuple(_lines([word.text for word in group]))))
+        next_start = start
+    return found[::-1]
 
 
 def _belongs(group: list[Word], word: Word) -> bool:

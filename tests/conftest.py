@@ -11,6 +11,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("edgeasr", deadline=None)
+settings.load_profile("edgeasr")
 
 ROOT = Path(__file__).resolve().parents[1]
 

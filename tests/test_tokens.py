@@ -1,0 +1,107 @@
+"""Token tables, and tokens put together to words."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgeasr.errors import BundleError
+from edgeasr.tokens import DecodedToken, TokenTable, WordTiming
+from edgeasr.types import Word
+
+CHARACTERS = TokenTable(["<blank>", "|", "a", "b", "c"], blank_id=0, word_delimiter="|")
+SUBWORDS = TokenTable(["▁", "▁a", "▁b", "a", "b", "<blank>"], blank_id=5, word_delimiter="▁")
+SUFFIXES = TokenTable(["<blank>", "a</w>", "a", "b</w>", "b"], blank_id=0, word_delimiter="</w>")
+TIMING = WordTiming(frame_s=0.02)
+
+
+def decoded(*token_ids: int, every: int = 3) -> list[DecodedToken]:
+    """Tokens of one frame, `every` frames apart."""
+    return [DecodedToken(token_id, every * i, every * i + 1, 0.5) for i, token_id in enumerate(token_ids)]
+
+
+def texts(words: list[Word]) -> list[str]:
+    return [word.text for word in words]
+
+
+@pytest.mark.parametrize(
+    ("table", "token_ids", "expected"),
+    [
+        (CHARACTERS, (), []),
+        (CHARACTERS, (1, 1), []),
+        (CHARACTERS, (2, 3, 1, 4), ["ab", "c"]),
+        (CHARACTERS, (1, 2, 1, 1, 3, 1), ["a", "b"]),
+        (SUBWORDS, (1, 3, 2, 0, 4), ["aa", "b", "b"]),
+        (SUBWORDS, (3, 1), ["a", "a"]),
+        (SUFFIXES, (2, 1, 3, 4), ["aa", "b", "b"]),
+    ],
+)
+def test_tokens_are_split_at_the_delimiter(table: TokenTable, token_ids: tuple[int, ...], expected: list[str]) -> None:
+    assert texts(table.words(decoded(*token_ids), TIMING)) == expected
+
+
+def test_times_and_confidence_of_a_word() -> None:
+    tokens = [DecodedToken(2, 10, 12, 0.5), DecodedToken(3, 15, 16, 0.25), DecodedToken(1, 20, 21, 0.1)]
+    timing = WordTiming(frame_s=0.04, start_offset_s=-0.1, end_offset_s=0.05)
+    assert CHARACTERS.words(tokens, timing) == [Word("ab", 0.3, 0.69, 0.125)]
+
+
+def test_words_neither_overlap_nor_begin_before_the_stream() -> None:
+    timing = WordTiming(frame_s=0.02, start_offset_s=-0.1, end_offset_s=0.1)
+    first, second = CHARACTERS.words(decoded(2, 1, 3), timing)
+    assert (first.start, first.end) == (0.0, 0.12)
+    assert second.start == first.end
+    (late,) = CHARACTERS.words(decoded(2), TIMING, not_before=5.0)
+    assert (late.start, late.end) == (5.0, 5.0)
+
+
+@given(st.sampled_from([CHARACTERS, SUBWORDS, SUFFIXES]), st.lists(st.integers(0, 4), max_size=30), st.data())
+def test_words_are_the_same_however_tokens_arrive(table: TokenTable, token_ids: list[int], data: st.DataObject) -> None:
+    tokens = decoded(*token_ids)
+    words: list[Word] = []
+    waiting: list[DecodedToken] = []
+    arrived = 0
+    while arrived < len(tokens):
+        count = data.draw(st.integers(1, len(tokens) - arrived))
+        waiting += tokens[arrived : arrived + count]
+        arrived += count
+        complete = table.num_complete(waiting)
+        not_before = words[-1].end if words else 0.0
+        words += table.words(waiting[:complete], TIMING, not_before=not_before)
+        waiting = waiting[complete:]
+    words += table.words(waiting, TIMING, not_before=words[-1].end if words else 0.0)
+    assert words == table.words(tokens, TIMING)
+
+
+@pytest.mark.parametrize(
+    ("names", "blank_id", "delimiter", "message"),
+    [
+        (["<blank>", "|"], 2, "|", "blank_id is 2"),
+        (["<blank>", "|"], 0, "", "delimiter is empty"),
+        (["<blank>", "|", "a", "a"], 0, "|", "tokens 2 and 3 are both 'a'"),
+        (["<blank>", "|", ""], 0, "|", "token 2 is ''"),
+        (["<blank>", "|", "a "], 0, "|", "token 2 is 'a '"),
+        (["<blank>", "a"], 0, "|", "no token begins or ends"),
+        (["<blank>", "|", "a|b"], 0, "|", "inside"),
+    ],
+)
+def test_bad_tables_are_refused(names: list[str], blank_id: int, delimiter: str, message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        TokenTable(names, blank_id=blank_id, word_delimiter=delimiter)
+
+
+def test_tables_survive_a_file(tmp_path: Path) -> None:
+    names = ["<blank>", "|", "é", "a\u2028x", "ß"]
+    path = tmp_path / "tokens.txt"
+    TokenTable(names, blank_id=0, word_delimiter="|").write(path)
+    assert TokenTable.read(path, blank_id=0, word_delimiter="|").names == tuple(names)
+
+
+def test_unreadable_tables_name_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.txt"
+    with pytest.raises(BundleError, match=r"tokens\.txt"):
+        TokenTable.read(path, blank_id=0, word_delimiter="|")
+    path.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(BundleError, match=r"tokens\.txt"):
+        TokenTable.read(path, blank_id=0, word_delimiter="|")
