@@ -23,10 +23,10 @@ std::vector<int> factorize(int n) {
   return n == 1 ? radices : std::vector<int>{};
 }
 
-void push_unit_root(std::vector<float>& out, int numerator, int denominator) {
+void push_unit_root(std::vector<double>& out, int numerator, int denominator) {
   const double angle = 2.0 * kPi * static_cast<double>(numerator) / static_cast<double>(denominator);
-  out.push_back(static_cast<float>(std::cos(angle)));
-  out.push_back(static_cast<float>(-std::sin(angle)));
+  out.push_back(std::cos(angle));
+  out.push_back(static_cast<double>(-std::sin(angle)));
 }
 
 }  // namespace

@@ -20,11 +20,11 @@ struct RealFftTables {
   int n_fft;
   int num_passes;
   const FftPass* passes;
-  const float* twiddles;
+  const double* twiddles;
   // The n_fft / 2 complex results stand at these positions after the passes (digit-reversed order).
   const int* positions;
   // (cos, -sin) of 2 pi k / n_fft for k in [0, n_fft / 4]: what joins the halves of the real FFT.
-  const float* join_twiddles;
+  const double* join_twiddles;
 };
 
 // The FFT of `n_fft` real samples is one complex FFT of half the length (even samples as real parts, odd ones as
@@ -45,9 +45,9 @@ class RealFftPlan {
  private:
   int n_fft_;
   std::vector<FftPass> passes_;
-  std::vector<float> twiddles_;
+  std::vector<double> twiddles_;
   std::vector<int> positions_;
-  std::vector<float> join_twiddles_;
+  std::vector<double> join_twiddles_;
 };
 
 }  // namespace edgeasr

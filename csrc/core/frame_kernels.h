@@ -1,5 +1,9 @@
 // The arithmetic of the log-mel frontend, compiled once for each instruction set and chosen when the program runs.
 //
+// Samples come and features go as floats; in between everything is double, and only the logarithm is float again. In
+// float, the roundings of the FFT stand 70 to 80 dB below a frame's loudest bins, and quiet low bands of loud frames
+// miss the true value by up to 2e-3; in double the features are the float nearest to the truth, or the next one.
+//
 // All kernels give the same bits. Several frames lie side by side in the lanes of the vector registers, and no
 // operation mixes lanes, so a frame's value depends neither on its lane nor on its neighbours; and the compiler may not
 // fuse multiplications with additions (-ffp-contract=off), so neither does it depend on the instruction set.
@@ -25,35 +29,31 @@ struct LogMelTables {
   int win_length;
   int hop_length;
   int num_mel_bins;
-  // FFT bins [first_bin, end_bin) are those that some band uses.
-  int first_bin;
-  int end_bin;
   bool remove_dc_offset;
-  bool preemphasize;
-  float preemphasis_rest;  // 1 - preemphasis
+  double preemphasis;
   float log_floor;
-  const float* half_window;  // the window times 0.5, which the FFT expects
+  const double* half_window;  // the window times 0.5, which the FFT expects
   const MelBand* bands;
-  const float* weights;
+  const double* weights;
 };
 
 struct FrameKernel {
   const char* name;
   // The log-mel features of `num_frames` frames, the first of which starts at samples[0]. `scratch` has
-  // scratch_size(n_fft, num_mel_bins) floats aligned to kScratchAlignment; `features` is row-major.
-  void (*log_mel)(const LogMelTables& tables, const float* samples, std::size_t num_frames, float* scratch,
+  // scratch_size(n_fft, num_mel_bins) doubles aligned to kScratchAlignment; `features` is row-major.
+  void (*log_mel)(const LogMelTables& tables, const float* samples, std::size_t num_frames, double* scratch,
                   float* features);
   // The power spectrum, n_fft / 2 + 1 bins, of `n_fft` samples.
-  void (*power_spectrum)(const RealFftTables& tables, const float* samples, float* scratch, float* power);
+  void (*power_spectrum)(const RealFftTables& tables, const double* samples, double* scratch, double* power);
 };
 
 inline constexpr std::size_t kScratchAlignment = 64;
 
-// The number of floats that a kernel needs to work in.
+// The number of doubles that a kernel needs to work in: for each lane a frame, a power spectrum, and the bands (floats).
 constexpr std::size_t scratch_size(int n_fft, int num_mel_bins) {
-  constexpr std::size_t kMaxLanes = 16;
+  constexpr std::size_t kMaxLanes = 8;
   return kMaxLanes * (static_cast<std::size_t>(n_fft) + static_cast<std::size_t>(n_fft / 2 + 1) +
-                      static_cast<std::size_t>(num_mel_bins));
+                      static_cast<std::size_t>(num_mel_bins / 2 + 1));
 }
 
 // The kernels that this processor can run, the fastest first; the last one, "baseline", runs everywhere.

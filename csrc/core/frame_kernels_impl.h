@@ -13,124 +13,128 @@
 namespace edgeasr {
 namespace {
 
-// The vector of W floats; GCC and Clang both know this extension and lower it to what the target has.
+// W numbers side by side; GCC and Clang both know this extension and lower it to what the target has.
 template <int W>
 struct Lanes {
+  typedef double Double __attribute__((vector_size(8 * W), may_alias));
   typedef float Float __attribute__((vector_size(4 * W), may_alias));
   typedef std::int32_t Int __attribute__((vector_size(4 * W), may_alias));
 };
 template <int W>
-using Vec = typename Lanes<W>::Float;
+using Doubles = typename Lanes<W>::Double;
 template <int W>
-using IntVec = typename Lanes<W>::Int;
+using Floats = typename Lanes<W>::Float;
+template <int W>
+using Ints = typename Lanes<W>::Int;
 
 template <int W>
-inline Vec<W> splat(float value) {
-  return Vec<W>{} + value;
-}
-
-template <int W>
-inline Vec<W> load_unaligned(const float* from) {
-  Vec<W> value;
+inline Floats<W> load_unaligned(const float* from) {
+  Floats<W> value;
   __builtin_memcpy(&value, from, sizeof value);
   return value;
 }
 
 template <int W>
-inline void store_unaligned(float* to, Vec<W> value) {
+inline void store_unaligned(float* to, Floats<W> value) {
   __builtin_memcpy(to, &value, sizeof value);
 }
 
 // --- Transposition: rows of samples of one frame <-> vectors of one sample of all frames ---
 
-#if defined(__clang__) || __GNUC__ >= 12
-#define EDGEASR_SHUFFLE(W, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define EDGEASR_SHUFFLE(W, a, b, ...) __builtin_shuffle(a, b, IntVec<W>{__VA_ARGS__})
-#endif
-
 // Within each 128-bit quarter: interleave the lower (or upper) two elements of a and b.
 template <int W, bool Upper, int... I>
-inline Vec<W> interleave(Vec<W> a, Vec<W> b, std::integer_sequence<int, I...>) {
-  return EDGEASR_SHUFFLE(W, a, b, ((I & ~3) + (Upper ? 2 : 0) + (I % 4) / 2 + (I % 2) * W)...);
+inline Floats<W> interleave(Floats<W> a, Floats<W> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, ((I & ~3) + (Upper ? 2 : 0) + (I % 4) / 2 + (I % 2) * W)...);
 }
 
 // Alternating blocks of D elements of a and b: the even blocks of both (or the odd blocks of both).
 template <int W, int D, bool Odd, int... I>
-inline Vec<W> exchange(Vec<W> a, Vec<W> b, std::integer_sequence<int, I...>) {
-  return EDGEASR_SHUFFLE(W, a, b, ((I / D) % 2 == 0 ? I + (Odd ? D : 0) : W + I - (Odd ? 0 : D))...);
-}
-
-// Swaps the off-diagonal blocks of D x D elements among the rows.
-template <int W, int D>
-inline void exchange_rows(Vec<W>* rows) {
-  constexpr auto kLanes = std::make_integer_sequence<int, W>{};
-  for (int r = 0; r < W; ++r) {
-    if ((r / D) % 2 != 0) continue;
-    const Vec<W> upper = rows[r];
-    const Vec<W> lower = rows[r + D];
-    rows[r] = exchange<W, D, false>(upper, lower, kLanes);
-    rows[r + D] = exchange<W, D, true>(upper, lower, kLanes);
-  }
+inline Floats<W> exchange(Floats<W> a, Floats<W> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, ((I / D) % 2 == 0 ? I + (Odd ? D : 0) : W + I - (Odd ? 0 : D))...);
 }
 
 // Transposes W x W elements in place.
 template <int W>
-inline void transpose(Vec<W>* rows) {
+inline void transpose(Floats<W>* rows) {
+  static_assert(W == 4 || W == 8);
   constexpr auto kLanes = std::make_integer_sequence<int, W>{};
   for (int r = 0; r < W; r += 4) {
-    const Vec<W> ab_low = interleave<W, false>(rows[r], rows[r + 1], kLanes);
-    const Vec<W> ab_high = interleave<W, true>(rows[r], rows[r + 1], kLanes);
-    const Vec<W> cd_low = interleave<W, false>(rows[r + 2], rows[r + 3], kLanes);
-    const Vec<W> cd_high = interleave<W, true>(rows[r + 2], rows[r + 3], kLanes);
+    const Floats<W> ab_low = interleave<W, false>(rows[r], rows[r + 1], kLanes);
+    const Floats<W> ab_high = interleave<W, true>(rows[r], rows[r + 1], kLanes);
+    const Floats<W> cd_low = interleave<W, false>(rows[r + 2], rows[r + 3], kLanes);
+    const Floats<W> cd_high = interleave<W, true>(rows[r + 2], rows[r + 3], kLanes);
     rows[r] = exchange<W, 2, false>(ab_low, cd_low, kLanes);
     rows[r + 1] = exchange<W, 2, true>(ab_low, cd_low, kLanes);
     rows[r + 2] = exchange<W, 2, false>(ab_high, cd_high, kLanes);
     rows[r + 3] = exchange<W, 2, true>(ab_high, cd_high, kLanes);
   }
-  if constexpr (W >= 8) exchange_rows<W, 4>(rows);
-  if constexpr (W >= 16) exchange_rows<W, 8>(rows);
+  if constexpr (W == 8) {
+    for (int r = 0; r < 4; ++r) {
+      const Floats<W> upper = rows[r];
+      const Floats<W> lower = rows[r + 4];
+      rows[r] = exchange<W, 4, false>(upper, lower, kLanes);
+      rows[r + 4] = exchange<W, 4, true>(upper, lower, kLanes);
+    }
+  }
 }
 
 // out[i] = sample i of all frames. Lanes beyond `num_frames` repeat the last frame.
 template <int W>
-inline void gather_frames(const float* samples, int hop_length, int num_frames, int win_length, Vec<W>* out) {
+inline void gather_frames(const float* samples, int hop_length, int num_frames, int win_length, Doubles<W>* out) {
   const float* frame[W];
   for (int lane = 0; lane < W; ++lane) {
     const int f = lane < num_frames ? lane : num_frames - 1;
     frame[lane] = samples + static_cast<std::ptrdiff_t>(f) * hop_length;
   }
   int i = 0;
-  for (; i + W <= win_length; i += W) {
-    Vec<W> rows[W];
-    for (int lane = 0; lane < W; ++lane) rows[lane] = load_unaligned<W>(frame[lane] + i);
-    transpose<W>(rows);
-    for (int r = 0; r < W; ++r) out[i + r] = rows[r];
+  if constexpr (W == 2) {
+    for (; i + 4 <= win_length; i += 4) {
+      const Floats<4> a = load_unaligned<4>(frame[0] + i);
+      const Floats<4> b = load_unaligned<4>(frame[1] + i);
+      out[i] = __builtin_convertvector(__builtin_shufflevector(a, b, 0, 4), Doubles<W>);
+      out[i + 1] = __builtin_convertvector(__builtin_shufflevector(a, b, 1, 5), Doubles<W>);
+      out[i + 2] = __builtin_convertvector(__builtin_shufflevector(a, b, 2, 6), Doubles<W>);
+      out[i + 3] = __builtin_convertvector(__builtin_shufflevector(a, b, 3, 7), Doubles<W>);
+    }
+  } else {
+    for (; i + W <= win_length; i += W) {
+      Floats<W> rows[W];
+      for (int lane = 0; lane < W; ++lane) rows[lane] = load_unaligned<W>(frame[lane] + i);
+      transpose<W>(rows);
+      for (int r = 0; r < W; ++r) out[i + r] = __builtin_convertvector(rows[r], Doubles<W>);
+    }
   }
   for (; i < win_length; ++i) {
-    float row[W];
-    for (int lane = 0; lane < W; ++lane) row[lane] = frame[lane][i];
-    out[i] = load_unaligned<W>(row);
+    for (int lane = 0; lane < W; ++lane) out[i][lane] = static_cast<double>(frame[lane][i]);
   }
 }
 
-// The inverse: features[f][m] = in[m] of lane f.
+// The inverse: features[f][m] = in[m][f].
 template <int W>
-inline void scatter_features(const Vec<W>* in, int num_frames, int num_mel_bins, float* features) {
+inline void scatter_features(const float* in, int num_frames, int num_mel_bins, float* features) {
   int m = 0;
-  for (; m + W <= num_mel_bins; m += W) {
-    Vec<W> rows[W];
-    for (int r = 0; r < W; ++r) rows[r] = in[m + r];
-    transpose<W>(rows);
-    for (int lane = 0; lane < num_frames; ++lane) {
-      store_unaligned<W>(features + static_cast<std::ptrdiff_t>(lane) * num_mel_bins + m, rows[lane]);
+  if constexpr (W == 2) {
+    for (; m + 4 <= num_mel_bins; m += 4) {
+      const Floats<4> first = load_unaligned<4>(in + 2 * m);
+      const Floats<4> second = load_unaligned<4>(in + 2 * m + 4);
+      store_unaligned<4>(features + m, __builtin_shufflevector(first, second, 0, 2, 4, 6));
+      if (num_frames > 1) {
+        store_unaligned<4>(features + num_mel_bins + m, __builtin_shufflevector(first, second, 1, 3, 5, 7));
+      }
+    }
+  } else {
+    for (; m + W <= num_mel_bins; m += W) {
+      Floats<W> rows[W];
+      for (int r = 0; r < W; ++r) rows[r] = load_unaligned<W>(in + (m + r) * W);
+      transpose<W>(rows);
+      for (int lane = 0; lane < num_frames; ++lane) {
+        store_unaligned<W>(features + static_cast<std::ptrdiff_t>(lane) * num_mel_bins + m, rows[lane]);
+      }
     }
   }
   for (; m < num_mel_bins; ++m) {
-    float row[W];
-    store_unaligned<W>(row, in[m]);
     for (int lane = 0; lane < num_frames; ++lane) {
-      features[static_cast<std::ptrdiff_t>(lane) * num_mel_bins + m] = row[lane];
+      features[static_cast<std::ptrdiff_t>(lane) * num_mel_bins + m] = in[m * W + lane];
     }
   }
 }
@@ -139,12 +143,12 @@ inline void scatter_features(const Vec<W>* in, int num_frames, int num_mel_bins,
 
 // Removes the mean, applies preemphasis and the window, in place; and fills up with zeros to n_fft.
 template <int W>
-inline void apply_window(const LogMelTables& tables, Vec<W>* x) {
+inline void apply_window(const LogMelTables& tables, Doubles<W>* x) {
   const int n = tables.win_length;
-  Vec<W> mean{};
+  Doubles<W> mean{};
   if (tables.remove_dc_offset) {
-    // Four sums, because one would wait for each addition to finish; and they round less.
-    Vec<W> sum0{}, sum1{}, sum2{}, sum3{};
+    // Four sums, because one would wait for each addition to finish.
+    Doubles<W> sum0{}, sum1{}, sum2{}, sum3{};
     int i = 0;
     for (; i + 4 <= n; i += 4) {
       sum0 += x[i];
@@ -153,30 +157,32 @@ inline void apply_window(const LogMelTables& tables, Vec<W>* x) {
       sum3 += x[i + 3];
     }
     for (; i < n; ++i) sum0 += x[i];
-    mean = ((sum0 + sum1) + (sum2 + sum3)) / static_cast<float>(n);
+    mean = ((sum0 + sum1) + (sum2 + sum3)) / static_cast<double>(n);
   }
-  if (tables.preemphasize) {
-    // x[i] - p x[i-1] as (x[i] - x[i-1]) + (1 - p) x[i-1]: where the signal moves slowly, the first difference is
-    // exact, and p, which float rounds by up to 3e-8, would leave that much of a low tone thirty times its size.
-    const float rest = tables.preemphasis_rest;
-    Vec<W> previous = x[0] - mean;
+  const double* window = tables.half_window;
+  if (tables.preemphasis != 0.0) {
+    // (x[i] - mean) - p (x[i-1] - mean), with the means taken together. The first sample has no other before it; Kaldi
+    // lets it stand for its own predecessor.
+    const double preemphasis = tables.preemphasis;
+    const Doubles<W> mean_left = mean * (1.0 - preemphasis);
+    Doubles<W> previous = x[0];
     for (int i = 0; i < n; ++i) {
-      const Vec<W> current = x[i] - mean;
-      x[i] = ((current - previous) + rest * previous) * tables.half_window[i];
+      const Doubles<W> current = x[i];
+      x[i] = ((current - preemphasis * previous) - mean_left) * window[i];
       previous = current;
     }
   } else {
-    for (int i = 0; i < n; ++i) x[i] = (x[i] - mean) * tables.half_window[i];
+    for (int i = 0; i < n; ++i) x[i] = (x[i] - mean) * window[i];
   }
-  for (int i = n; i < tables.fft.n_fft; ++i) x[i] = Vec<W>{};
+  for (int i = n; i < tables.fft.n_fft; ++i) x[i] = Doubles<W>{};
 }
 
 // --- FFT ---
 
 template <int W>
 struct Complex {
-  Vec<W> re;
-  Vec<W> im;
+  Doubles<W> re;
+  Doubles<W> im;
 };
 
 template <int W>
@@ -196,13 +202,13 @@ inline Complex<W> minus_i(Complex<W> a) {
 }
 
 template <int W>
-inline Complex<W> scale(Complex<W> a, float factor) {
+inline Complex<W> scale(Complex<W> a, double factor) {
   return {a.re * factor, a.im * factor};
 }
 
-// a times the complex number at `root` (a pair of floats).
+// a times the complex number at `root` (a pair of doubles).
 template <int W>
-inline Complex<W> rotate(Complex<W> a, const float* root) {
+inline Complex<W> rotate(Complex<W> a, const double* root) {
   return {a.re * root[0] - a.im * root[1], a.re * root[1] + a.im * root[0]};
 }
 
@@ -216,10 +222,10 @@ inline void small_dft(Complex<W> (&a)[2]) {
 
 template <int W>
 inline void small_dft(Complex<W> (&a)[3]) {
-  constexpr float kSin = 0.866025403784438647f;  // sin(2 pi / 3)
+  constexpr double kSin = 0.86602540378443864676;  // sin(2 pi / 3)
   const Complex<W> sum = a[1] + a[2];
   const Complex<W> turned = scale(minus_i(a[1] - a[2]), kSin);
-  const Complex<W> centre = a[0] - scale(sum, 0.5f);
+  const Complex<W> centre = a[0] - scale(sum, 0.5);
   a[0] = a[0] + sum;
   a[1] = centre + turned;
   a[2] = centre - turned;
@@ -239,10 +245,10 @@ inline void small_dft(Complex<W> (&a)[4]) {
 
 template <int W>
 inline void small_dft(Complex<W> (&a)[5]) {
-  constexpr float kCos1 = 0.309016994374947424f;   // cos(2 pi / 5)
-  constexpr float kCos2 = -0.809016994374947424f;  // cos(4 pi / 5)
-  constexpr float kSin1 = 0.951056516295153572f;   // sin(2 pi / 5)
-  constexpr float kSin2 = 0.587785252292473129f;   // sin(4 pi / 5)
+  constexpr double kCos1 = 0.30901699437494742410;   // cos(2 pi / 5)
+  constexpr double kCos2 = -0.80901699437494742410;  // cos(4 pi / 5)
+  constexpr double kSin1 = 0.95105651629515357212;   // sin(2 pi / 5)
+  constexpr double kSin2 = 0.58778525229247312917;   // sin(4 pi / 5)
   const Complex<W> sum1 = a[1] + a[4];
   const Complex<W> sum2 = a[2] + a[3];
   const Complex<W> difference1 = minus_i(a[1] - a[4]);
@@ -258,32 +264,44 @@ inline void small_dft(Complex<W> (&a)[5]) {
   a[4] = centre1 - turned1;
 }
 
-template <int W, int Radix>
-inline void fft_pass(const RealFftTables& tables, const FftPass& pass, Vec<W>* x) {
-  const int points = tables.n_fft / 2;
-  const int stride = pass.span / Radix;
-  const float* roots = tables.twiddles + pass.twiddle_offset;
-  for (int j = 0; j < stride; ++j, roots += 2 * (Radix - 1)) {
-    for (int start = j; start < points; start += pass.span) {
-      Complex<W> a[Radix];
-      for (int q = 0; q < Radix; ++q) {
-        const Vec<W>* at = x + 2 * (start + q * stride);
-        a[q] = {at[0], at[1]};
-      }
-      small_dft<W>(a);
-      for (int q = 0; q < Radix; ++q) {
-        // For j = 0 all the factors are 1.
-        const Complex<W> value = q == 0 || j == 0 ? a[q] : rotate(a[q], roots + 2 * (q - 1));
-        Vec<W>* at = x + 2 * (start + q * stride);
-        at[0] = value.re;
-        at[1] = value.im;
-      }
+// The butterflies of one pass that share their twiddle factors. `roots` is ignored unless Twiddled.
+template <int W, int Radix, bool Twiddled>
+inline void butterflies(Doubles<W>* x, std::ptrdiff_t start, std::ptrdiff_t points, std::ptrdiff_t span,
+                        const double* roots) {
+  constexpr int kNumRoots = 2 * (Radix - 1);
+  const std::ptrdiff_t stride = 2 * (span / Radix);
+  // Copied, because the compiler must assume that writing to x could change what `roots` points to.
+  double root[kNumRoots];
+  if constexpr (Twiddled) {
+    for (int i = 0; i < kNumRoots; ++i) root[i] = roots[i];
+  }
+  Doubles<W>* const end = x + 2 * points;
+  for (Doubles<W>* block = x + 2 * start; block < end; block += 2 * span) {
+    Complex<W> a[Radix];
+    for (int q = 0; q < Radix; ++q) a[q] = {block[q * stride], block[q * stride + 1]};
+    small_dft<W>(a);
+    for (int q = 0; q < Radix; ++q) {
+      const Complex<W> value = Twiddled && q > 0 ? rotate(a[q], root + 2 * (q - 1)) : a[q];
+      block[q * stride] = value.re;
+      block[q * stride + 1] = value.im;
     }
   }
 }
 
+template <int W, int Radix>
+inline void fft_pass(const RealFftTables& tables, const FftPass& pass, Doubles<W>* x) {
+  const int points = tables.n_fft / 2;
+  const int span = pass.span;
+  const double* roots = tables.twiddles + pass.twiddle_offset;
+  // For j = 0 all the factors are 1.
+  butterflies<W, Radix, false>(x, 0, points, span, nullptr);
+  for (int j = 1; j < span / Radix; ++j) {
+    butterflies<W, Radix, true>(x, j, points, span, roots + j * 2 * (Radix - 1));
+  }
+}
+
 template <int W>
-inline void complex_fft(const RealFftTables& tables, Vec<W>* x) {
+inline void complex_fft(const RealFftTables& tables, Doubles<W>* x) {
   for (int p = 0; p < tables.num_passes; ++p) {
     const FftPass& pass = tables.passes[p];
     switch (pass.radix) {
@@ -296,7 +314,7 @@ inline void complex_fft(const RealFftTables& tables, Vec<W>* x) {
 }
 
 template <int W>
-inline Vec<W> squared(Complex<W> a) {
+inline Doubles<W> squared(Complex<W> a) {
   return a.re * a.re + a.im * a.im;
 }
 
@@ -304,15 +322,15 @@ inline Vec<W> squared(Complex<W> a) {
 // With Z the complex FFT of M = n_fft / 2 points, the even and the odd samples' spectra are
 // E = Z[k] + conj Z[M-k] and O = -i (Z[k] - conj Z[M-k]), and X[k] = E + w^k O, X[M-k] = conj(E - w^k O).
 template <int W>
-inline void join_halves(const RealFftTables& tables, const Vec<W>* x, Vec<W>* power) {
+inline void join_halves(const RealFftTables& tables, const Doubles<W>* x, Doubles<W>* power) {
   const int points = tables.n_fft / 2;
-  const Vec<W> first = 2.0f * (x[0] + x[1]);
-  const Vec<W> last = 2.0f * (x[0] - x[1]);
+  const Doubles<W> first = 2.0 * (x[0] + x[1]);
+  const Doubles<W> last = 2.0 * (x[0] - x[1]);
   power[0] = first * first;
   power[points] = last * last;
   for (int k = 1; 2 * k <= points; ++k) {
-    const Vec<W>* at = x + 2 * tables.positions[k];
-    const Vec<W>* mirrored = x + 2 * tables.positions[points - k];
+    const Doubles<W>* at = x + 2 * tables.positions[k];
+    const Doubles<W>* mirrored = x + 2 * tables.positions[points - k];
     const Complex<W> even{at[0] + mirrored[0], at[1] - mirrored[1]};
     const Complex<W> odd{at[1] + mirrored[1], mirrored[0] - at[0]};
     const Complex<W> turned = rotate(odd, tables.join_twiddles + 2 * k);
@@ -323,58 +341,77 @@ inline void join_halves(const RealFftTables& tables, const Vec<W>* x, Vec<W>* po
 
 // --- Mel bands and logarithm ---
 
-// ln(x) for normal positive x, within 2e-7 absolute plus 1 ulp: x = 2^e m with m in [sqrt(1/2), sqrt(2)), and
-// ln m = 2 artanh(s) = 2 (s + s^3 / 3 + s^5 / 5 + ...) with s = (m - 1) / (m + 1), |s| < 0.172.
+// out[m] of all frames, as floats of W frames after each other.
 template <int W>
-inline Vec<W> natural_log(Vec<W> x) {
-  constexpr std::int32_t kSqrtHalfBits = 0x3f3504f3;
-  IntVec<W> bits;
-  __builtin_memcpy(&bits, &x, sizeof bits);
-  const IntVec<W> exponent = (bits - kSqrtHalfBits) >> 23;
-  const IntVec<W> mantissa_bits = bits - (exponent << 23);
-  Vec<W> mantissa;
-  __builtin_memcpy(&mantissa, &mantissa_bits, sizeof mantissa);
-  const Vec<W> s = (mantissa - 1.0f) / (mantissa + 1.0f);
-  const Vec<W> z = s * s;
-  const Vec<W> series = z * (0.666666667f + z * (0.4f + z * (0.285714286f + z * 0.222222222f)));
-  const Vec<W> e = __builtin_convertvector(exponent, Vec<W>);
-  return e * 0.693147181f + (s * series + (s + s));
-}
-
-template <int W>
-inline void log_mel_bands(const LogMelTables& tables, const Vec<W>* power, Vec<W>* out) {
-  const Vec<W> floor = splat<W>(tables.log_floor);
+inline void mel_bands(const LogMelTables& tables, const Doubles<W>* power, float* out) {
   for (int m = 0; m < tables.num_mel_bins; ++m) {
     const MelBand& band = tables.bands[m];
-    const Vec<W>* bins = power + band.first_bin;
-    const float* weights = tables.weights + band.weight_offset;
-    Vec<W> energy = bins[0] * weights[0];
+    const Doubles<W>* bins = power + band.first_bin;
+    const double* weights = tables.weights + band.weight_offset;
+    Doubles<W> energy = bins[0] * weights[0];
     for (int i = 1; i < band.num_bins; ++i) energy += bins[i] * weights[i];
-    out[m] = natural_log<W>(energy > floor ? energy : floor);
+    store_unaligned<W>(out + m * W, __builtin_convertvector(energy, Floats<W>));
+  }
+}
+
+// ln(x) for normal positive x, within half an ulp and 1e-7: x = 2^e m with m in [sqrt(1/2), sqrt(2)), and
+// ln m = 2 artanh(s) = 2 (s + s^3 / 3 + s^5 / 5 + ...) with s = (m - 1) / (m + 1), |s| < 0.172. ln 2 is taken in two
+// parts, the first so short that its product with e is exact: only the last addition rounds at the size of the result.
+template <int W>
+inline Floats<W> natural_log(Floats<W> x) {
+  constexpr std::int32_t kSqrtHalfBits = 0x3f3504f3;
+  constexpr float kLog2High = 0.693359375f;  // 355 / 512
+  constexpr float kLog2Low = -2.12194440e-4f;
+  Ints<W> bits;
+  __builtin_memcpy(&bits, &x, sizeof bits);
+  const Ints<W> exponent = (bits - kSqrtHalfBits) >> 23;
+  const Ints<W> mantissa_bits = bits - (exponent << 23);
+  Floats<W> mantissa;
+  __builtin_memcpy(&mantissa, &mantissa_bits, sizeof mantissa);
+  const Floats<W> s = (mantissa - 1.0f) / (mantissa + 1.0f);
+  const Floats<W> z = s * s;
+  const Floats<W> series = z * (0.666666667f + z * (0.4f + z * (0.285714286f + z * 0.222222222f)));
+  const Floats<W> e = __builtin_convertvector(exponent, Floats<W>);
+  return e * kLog2High + (e * kLog2Low + (s * series + (s + s)));
+}
+
+// values[i] = ln(max(values[i], floor)) for `count` values, rounded up to a multiple of W.
+template <int W>
+inline void floor_and_log(float* values, int count, float floor) {
+  const Floats<W> floors = Floats<W>{} + floor;
+  for (int i = 0; i < count; i += W) {
+    const Floats<W> value = load_unaligned<W>(values + i);
+    store_unaligned<W>(values + i, natural_log<W>(value > floors ? value : floors));
   }
 }
 
 // --- The entry points ---
 
+// One group of up to W frames.
 template <int W>
-void log_mel_group(const LogMelTables& tables, const float* samples, int num_frames, float* scratch, float* features) {
-  Vec<W>* x = reinterpret_cast<Vec<W>*>(scratch);
-  Vec<W>* power = x + tables.fft.n_fft;
-  Vec<W>* bands = power + tables.fft.n_fft / 2 + 1;
+void log_mel_group(const LogMelTables& tables, const float* samples, int num_frames, double* scratch,
+                   float* features) {
+  const int n_fft = tables.fft.n_fft;
+  Doubles<W>* x = reinterpret_cast<Doubles<W>*>(scratch);
+  Doubles<W>* power = x + n_fft;
+  float* bands = reinterpret_cast<float*>(power + n_fft / 2 + 1);
   gather_frames<W>(samples, tables.hop_length, num_frames, tables.win_length, x);
   apply_window<W>(tables, x);
   complex_fft<W>(tables.fft, x);
   join_halves<W>(tables.fft, x, power);
-  log_mel_bands<W>(tables, power, bands);
+  mel_bands<W>(tables, power, bands);
+  // Floats fill twice as many lanes; for an odd number of bands, one row more.
+  for (int lane = 0; lane < W; ++lane) bands[tables.num_mel_bins * W + lane] = 1.0f;
+  floor_and_log<2 * W>(bands, tables.num_mel_bins * W, tables.log_floor);
   scatter_features<W>(bands, num_frames, tables.num_mel_bins, features);
 }
 
 template <int W>
-void log_mel_frames(const LogMelTables& tables, const float* samples, std::size_t num_frames, float* scratch,
+void log_mel_frames(const LogMelTables& tables, const float* samples, std::size_t num_frames, double* scratch,
                     float* features) {
   std::size_t left = num_frames;
   while (left > 0) {
-    if constexpr (W > 4) {
+    if constexpr (W > 2) {
       // The last few frames, in half as wide vectors: the same values from half the memory.
       if (left <= W / 2) {
         log_mel_frames<W / 2>(tables, samples, left, scratch, features);
@@ -390,10 +427,10 @@ void log_mel_frames(const LogMelTables& tables, const float* samples, std::size_
 }
 
 template <int W>
-void power_of_frame(const RealFftTables& tables, const float* samples, float* scratch, float* power) {
-  Vec<W>* x = reinterpret_cast<Vec<W>*>(scratch);
-  Vec<W>* bins = x + tables.n_fft;
-  for (int i = 0; i < tables.n_fft; ++i) x[i] = splat<W>(0.5f * samples[i]);
+void power_of_frame(const RealFftTables& tables, const double* samples, double* scratch, double* power) {
+  Doubles<W>* x = reinterpret_cast<Doubles<W>*>(scratch);
+  Doubles<W>* bins = x + tables.n_fft;
+  for (int i = 0; i < tables.n_fft; ++i) x[i] = Doubles<W>{} + 0.5 * samples[i];
   complex_fft<W>(tables, x);
   join_halves<W>(tables, x, bins);
   for (int k = 0; k <= tables.n_fft / 2; ++k) power[k] = bins[k][0];

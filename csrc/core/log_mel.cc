@@ -87,7 +87,7 @@ double mel_to_hz(MelScale scale, double mel) {
 
 struct Bands {
   std::vector<MelBand> bands;
-  std::vector<float> weights;
+  std::vector<double> weights;
 };
 
 // Triangles between edges that are equally spaced in mel: over mel as Kaldi draws them (mel-computations.cc), or over Hz
@@ -116,7 +116,7 @@ Bands make_bands(const LogMelConfig& config) {
       if (weight <= 0.0) continue;
       if (band.num_bins == 0) band.first_bin = k;
       ++band.num_bins;
-      result.weights.push_back(static_cast<float>(weight * height));
+      result.weights.push_back(weight * height);
     }
     if (band.num_bins == 0) {
       std::ostringstream message;
@@ -132,9 +132,9 @@ Bands make_bands(const LogMelConfig& config) {
 
 // --- Window ---
 
-std::vector<float> make_half_window(const LogMelConfig& config) {
+std::vector<double> make_half_window(const LogMelConfig& config) {
   const int period = config.periodic_window ? config.win_length : config.win_length - 1;
-  std::vector<float> window;
+  std::vector<double> window;
   window.reserve(static_cast<std::size_t>(config.win_length));
   for (int i = 0; i < config.win_length; ++i) {
     const double cosine = std::cos(2.0 * kPi * i / period);
@@ -144,7 +144,7 @@ std::vector<float> make_half_window(const LogMelConfig& config) {
       case Window::kHann: value = 0.5 - 0.5 * cosine; break;
       case Window::kHamming: value = 0.54 - 0.46 * cosine; break;
     }
-    window.push_back(static_cast<float>(0.5 * value));
+    window.push_back(0.5 * value);
   }
   return window;
 }
@@ -204,14 +204,13 @@ LogMelFrontend::LogMelFrontend(const LogMelConfig& config, const FrameKernel* ke
   tables_.hop_length = config.hop_length;
   tables_.num_mel_bins = config.num_mel_bins;
   tables_.remove_dc_offset = config.remove_dc_offset;
-  tables_.preemphasize = config.preemphasis != 0.0;
-  tables_.preemphasis_rest = static_cast<float>(1.0 - config.preemphasis);
+  tables_.preemphasis = config.preemphasis;
   tables_.log_floor = static_cast<float>(config.log_floor);
   tables_.half_window = half_window_.data();
   tables_.bands = bands_.data();
   tables_.weights = weights_.data();
-  constexpr std::size_t kFloatsPerBlock = sizeof(ScratchBlock) / sizeof(float);
-  scratch_.resize(scratch_size(config.n_fft, config.num_mel_bins) / kFloatsPerBlock);
+  constexpr std::size_t kBlockSize = sizeof(ScratchBlock) / sizeof(double);
+  scratch_.resize(scratch_size(config.n_fft, config.num_mel_bins) / kBlockSize);
 
   const std::int64_t win_length = config.win_length;
   const std::int64_t hop_length = config.hop_length;

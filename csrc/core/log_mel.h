@@ -72,7 +72,7 @@ MelNorm parse_mel_norm(const std::string& name);
 Padding parse_padding(const std::string& name);
 
 // Natural logarithms of the mel band powers of overlapping frames, in Kaldi's order: mean removal, preemphasis, window,
-// zero-padded FFT, power, mel bands, floor and logarithm; in float, with the tables computed in double.
+// zero-padded FFT, power, mel bands, floor and logarithm; in double up to the logarithm.
 //
 //   LogMelFrontend frontend(LogMelConfig{});
 //   std::vector<float> features;                       // row-major, num_mel_bins per frame
@@ -107,7 +107,7 @@ class LogMelFrontend {
 
  private:
   struct alignas(kScratchAlignment) ScratchBlock {
-    float values[kScratchAlignment / sizeof(float)];
+    double values[kScratchAlignment / sizeof(double)];
   };
 
   std::int64_t frame_start(std::int64_t frame) const { return first_start_ + frame * config_.hop_length; }
@@ -123,9 +123,9 @@ class LogMelFrontend {
   LogMelConfig config_;
   const FrameKernel* kernel_;
   RealFftPlan fft_;
-  std::vector<float> half_window_;
+  std::vector<double> half_window_;
   std::vector<MelBand> bands_;
-  std::vector<float> weights_;
+  std::vector<double> weights_;
   LogMelTables tables_{};
   std::vector<ScratchBlock> scratch_;
 

@@ -17,19 +17,19 @@ namespace {
 constexpr double kPi = 3.14159265358979323846;
 
 struct alignas(kScratchAlignment) Block {
-  float values[16];
+  double values[8];
 };
 
-std::vector<float> power_spectrum(const FrameKernel& kernel, const std::vector<float>& samples) {
+std::vector<double> power_spectrum(const FrameKernel& kernel, const std::vector<double>& samples) {
   const int n_fft = static_cast<int>(samples.size());
   const RealFftPlan plan(n_fft);
-  std::vector<Block> scratch(scratch_size(n_fft, 0) / 16);
-  std::vector<float> power(samples.size() / 2 + 1);
+  std::vector<Block> scratch(scratch_size(n_fft, 0) / 8);
+  std::vector<double> power(samples.size() / 2 + 1);
   kernel.power_spectrum(plan.tables(), samples.data(), scratch.front().values, power.data());
   return power;
 }
 
-std::vector<double> defined_power_spectrum(const std::vector<float>& samples) {
+std::vector<double> defined_power_spectrum(const std::vector<double>& samples) {
   const std::size_t n = samples.size();
   std::vector<double> power;
   for (std::size_t k = 0; k <= n / 2; ++k) {
@@ -45,11 +45,11 @@ std::vector<double> defined_power_spectrum(const std::vector<float>& samples) {
   return power;
 }
 
-std::vector<float> noise(std::size_t size, unsigned seed) {
+std::vector<double> noise(std::size_t size, unsigned seed) {
   std::mt19937 random(seed);
-  std::normal_distribution<float> normal(0.0f, 0.1f);
-  std::vector<float> samples(size);
-  for (float& sample : samples) sample = normal(random);
+  std::normal_distribution<double> normal(0.0, 0.1);
+  std::vector<double> samples(size);
+  for (double& sample : samples) sample = normal(random);
   return samples;
 }
 
@@ -73,11 +73,11 @@ std::vector<int> lengths() {
 
 TEST(power_spectrum_follows_the_definition) {
   for (const int n : lengths()) {
-    const std::vector<float> samples = noise(static_cast<std::size_t>(n), static_cast<unsigned>(n));
+    const std::vector<double> samples = noise(static_cast<std::size_t>(n), static_cast<unsigned>(n));
     const std::vector<double> expected = defined_power_spectrum(samples);
-    const double tolerance = 1e-6 * largest(expected);
+    const double tolerance = 1e-14 * largest(expected);
     for (const FrameKernel* kernel : frame_kernels()) {
-      const std::vector<float> power = power_spectrum(*kernel, samples);
+      const std::vector<double> power = power_spectrum(*kernel, samples);
       for (std::size_t k = 0; k < expected.size(); ++k) CHECK_NEAR(power[k], expected[k], tolerance);
     }
   }
@@ -86,16 +86,16 @@ TEST(power_spectrum_follows_the_definition) {
 TEST(a_tone_on_a_bin_leaves_nothing_elsewhere) {
   constexpr int kLength = 512;
   for (int bin = 0; bin <= kLength / 2; ++bin) {
-    std::vector<float> samples;
+    std::vector<double> samples;
     for (int i = 0; i < kLength; ++i) {
-      samples.push_back(static_cast<float>(std::cos(2.0 * kPi * ((i * bin) % kLength) / kLength)));
+      samples.push_back(std::cos(2.0 * kPi * ((i * bin) % kLength) / kLength));
     }
     const bool is_edge = bin == 0 || bin == kLength / 2;
     const double peak = is_edge ? kLength * kLength : kLength * kLength / 4.0;
     for (const FrameKernel* kernel : frame_kernels()) {
-      const std::vector<float> power = power_spectrum(*kernel, samples);
+      const std::vector<double> power = power_spectrum(*kernel, samples);
       for (int k = 0; k <= kLength / 2; ++k) {
-        CHECK_NEAR(power[static_cast<std::size_t>(k)], k == bin ? peak : 0.0, 1e-6 * peak);
+        CHECK_NEAR(power[static_cast<std::size_t>(k)], k == bin ? peak : 0.0, 1e-14 * peak);
       }
     }
   }
@@ -103,15 +103,15 @@ TEST(a_tone_on_a_bin_leaves_nothing_elsewhere) {
 
 TEST(all_kernels_give_the_same_bits) {
   for (const int n : lengths()) {
-    const std::vector<float> samples = noise(static_cast<std::size_t>(n), 7);
-    const std::vector<float> expected = power_spectrum(*frame_kernels().back(), samples);
+    const std::vector<double> samples = noise(static_cast<std::size_t>(n), 7);
+    const std::vector<double> expected = power_spectrum(*frame_kernels().back(), samples);
     for (const FrameKernel* kernel : frame_kernels()) CHECK(power_spectrum(*kernel, samples) == expected);
   }
 }
 
 TEST(zeros_have_no_power) {
-  for (const float power : power_spectrum(*frame_kernels().front(), std::vector<float>(512, 0.0f))) {
-    CHECK_EQ(power, 0.0f);
+  for (const double power : power_spectrum(*frame_kernels().front(), std::vector<double>(512, 0.0))) {
+    CHECK_EQ(power, 0.0);
   }
 }
 
