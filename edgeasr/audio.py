@@ -6,6 +6,7 @@ WAV, FLAC, OGG, Opus, MP3 and the other formats of libsndfile are read by soundf
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -129,7 +130,8 @@ class _SoundFileReader(AudioReader):
     """A file that libsndfile knows."""
 
     def __init__(self, path: Path) -> None:
-        self._file = _SequentialSoundFile(path)
+        # As bytes: soundfile cannot encode a name that holds bytes which are no characters.
+        self._file = _SequentialSoundFile(os.fsencode(path))
         # Of a file whose header does not tell its length, libsndfile says that it has the most that it can count.
         self._num_frames: int | None = self._file.frames if self._file.frames < 2**62 else None
         sample_rate = self._file.samplerate

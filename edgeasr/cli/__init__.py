@@ -27,7 +27,11 @@ COMMANDS = {
     "bench": "measure speed, latency, memory and start-up on this machine",
     "train": "train a student from a recipe",
     "export": "write the bundle of a trained student",
+    "evaluate": "measure error rates and speed of bundles and peers",
 }
+
+# NumPy's BLAS would start a thread for each core at its import; the work here is in ONNX Runtime and the C++ core.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141

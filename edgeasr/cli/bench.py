@@ -168,7 +168,7 @@ def measure_stages(recognizer: Recognizer, files: list[Path]) -> dict[str, Any]:
 
     bundle = recognizer.bundle
     chunk_s = bundle.model.chunk_frames * bundle.frontend.hop_length / bundle.sample_rate
-    watches = {name: Watch() for name in ("file", "resampler", "frontend", "model", "decoder", "words")}
+    watches = {name: Watch() for name in ("file", "resampler", "frontend", "model", "decoder", "rest")}
     total, latencies_s, audio_s = Watch(), [], 0.0
     recognizer.transcribe(np.zeros(bundle.sample_rate, np.float32), sample_rate=bundle.sample_rate)  # warm caches
     for file in files:
@@ -184,7 +184,7 @@ def measure_stages(recognizer: Recognizer, files: list[Path]) -> dict[str, Any]:
             audio_s += stream.finish().duration
     for kind in ("wall_s", "cpu_s"):
         stages_s = sum(getattr(watch, kind) for watch in watches.values())
-        setattr(watches["words"], kind, max(0.0, getattr(total, kind) - stages_s))
+        setattr(watches["rest"], kind, max(0.0, getattr(total, kind) - stages_s))
     audio_s = max(audio_s, 1e-9)
     return {
         "audio_s": round(audio_s, 3),

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,9 +28,27 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
 
 def load_recognizer(args: argparse.Namespace) -> Recognizer:
     """Loads the recogniser that the arguments ask for."""
-    from edgeasr.recognizer import Recognizer
+    with dying_of_ctrl_c():
+        from edgeasr.recognizer import Recognizer
 
-    return Recognizer(args.model, decoder=args.decoder, beam_size=args.beam_size, num_threads=args.threads)
+        return Recognizer(args.model, decoder=args.decoder, beam_size=args.beam_size, num_threads=args.threads)
+
+
+@contextmanager
+def dying_of_ctrl_c() -> Iterator[None]:
+    """Lets Ctrl-C end the process at once while modules are imported.
+
+    A KeyboardInterrupt inside the import of a C extension comes out as an ImportError and a page of text.
+    """
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def require_torch() -> None:

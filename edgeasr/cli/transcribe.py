@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeasr.cli.common import add_recognizer_arguments, fail, load_recognizer, printable
+from edgeasr.cli.common import add_recognizer_arguments, dying_of_ctrl_c, fail, load_recognizer, printable
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import AudioFormatError, EdgeAsrError
 from edgeasr.output import FORMATS, to_json
@@ -101,8 +101,8 @@ def find_sources(name: str) -> list[Source]:
     path = Path(name)
     if not path.is_dir():
         return [Source(name, path, Path(path.stem))]
-    from edgeasr.audio import AUDIO_SUFFIXES
-
+    with dying_of_ctrl_c():
+        from edgeasr.audio import AUDIO_SUFFIXES
     files = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file())
     if not files:
         raise AudioFormatError("the folder holds no sound files")
