@@ -137,8 +137,8 @@ void register_ctc(py::module_& m) {
       .def_readonly("token_posteriors", &Hypothesis::token_posteriors)
       .def_readonly("score", &Hypothesis::score);
 
-  m.def("validate_ctc_beam_config", [](const py::object& config) { validate(read_config(config)); },
-        py::arg("config"));
+  m.def(
+      "validate_ctc_beam_config", [](const py::object& config) { validate(read_config(config)); }, py::arg("config"));
   m.def("ctc_beam_config_defaults", &config_defaults);
 
   using Beam = Owned<CtcBeamDecoder>;

@@ -80,6 +80,7 @@ void CtcBeamDecoder::reset() {
   agreed_ = trie_.root();
   agreed_ids_.clear();
   committed_depth_ = 0;
+  committed_end_ = 0;
   committed_ = Hypothesis();
   std::fill(prob_frame_.begin(), prob_frame_.end(), -1);
 }
@@ -208,8 +209,8 @@ void CtcBeamDecoder::choose_tokens(const float* row) {
   for (const Prefix& prefix : tracked_) {
     if (prefix.live) largest_total = std::max(largest_total, prefix.total());
   }
-  // A token so improbable that it could not lift even the best prefix over the threshold is of no use either; the margin
-  // is for the rounding of the comparison, the exact one is made in propose().
+  // A token so improbable that it could not lift even the best prefix over the threshold is of no use either; the
+  // margin is for the rounding of the comparison, the exact one is made in propose().
   const double useful = std::log(threshold_ / largest_total) - 1e-3;
   const auto lowest = static_cast<float>(std::max(static_cast<double>(best) - config_.token_threshold, useful));
   tokens_.clear();
@@ -254,7 +255,7 @@ void CtcBeamDecoder::propose() {
     for (const Token& token : tokens_) {
       if (total * token.prob < threshold_) break;
       const double score = (token.id == prefix.token ? prefix.blank : total) * token.prob;
-      if (score < threshold_ || has_live_child(slot, token.id)) continue;
+      if (score < threshold_ || has_tracked_child(slot, token.id)) continue;
       extensions_.push_back(Extension{score, static_cast<std::int32_t>(slot), token.id, token.log_prob});
       if (extensions_.size() >= limit) keep_best();
     }
@@ -262,7 +263,7 @@ void CtcBeamDecoder::propose() {
 }
 
 // Whether the prefix followed by the token is tracked already, so that update() has seen to it.
-bool CtcBeamDecoder::has_live_child(std::size_t slot, std::int32_t token) const {
+bool CtcBeamDecoder::has_tracked_child(std::size_t slot, std::int32_t token) const {
   if ((child_mask_[slot] >> (static_cast<std::uint32_t>(token) % 64U) & 1U) == 0U) return false;
   std::int32_t child = first_child_[slot];
   while (child != kNone && tracked_[static_cast<std::size_t>(child)].token != token) {
@@ -457,6 +458,7 @@ void CtcBeamDecoder::commit() {
   if (best.node == agreed_ && best.held_alignment.log_prob > best.blank_alignment.log_prob) --depth;
   if (depth <= committed_depth_) return;
   append_tokens(best, depth, committed_);
+  committed_end_ = committed_.token_end_frames.back();
   agreed_ids_.erase(agreed_ids_.begin(), agreed_ids_.begin() + (depth - committed_depth_));
   committed_depth_ = depth;
 }
@@ -543,6 +545,14 @@ void CtcBeamDecoder::append_tokens(const Prefix& prefix, std::int32_t up_to_dept
     peak = here.previous_peak;
     moment = here.previous;
     if (depth > agreed_depth) node = trie_[node].parent;
+  }
+  // Committed times were those of another alignment, which may reach into this one: starts must not go back all the
+  // same.
+  std::int32_t earliest = std::min(committed_end_, num_frames_ - 1);
+  for (std::size_t i = begin; i < size && out.token_start_frames[i] < earliest; ++i) {
+    out.token_start_frames[i] = earliest;
+    out.token_end_frames[i] = std::max(out.token_end_frames[i], earliest + 1);
+    earliest = std::min(out.token_end_frames[i], num_frames_ - 1);
   }
 }
 

@@ -136,7 +136,7 @@ class CtcBeamDecoder {
   void choose_tokens(const float* row);
   void raise_threshold();
   void propose();
-  bool has_live_child(std::size_t slot, std::int32_t token) const;
+  bool has_tracked_child(std::size_t slot, std::int32_t token) const;
   void keep_best();
   double nth_best(std::size_t n, double best);
   void add_extensions();
@@ -171,10 +171,11 @@ class CtcBeamDecoder {
   std::size_t moments_limit_ = 0;
 
   // Commitment.
-  std::int32_t agreed_ = 0;              // the node that all live prefixes go through
+  std::int32_t agreed_ = 0;               // the node that all live prefixes go through
   std::vector<std::int32_t> agreed_ids_;  // tokens up to there that are not committed, because the last is still held
-  std::int32_t committed_depth_ = 0;     // tokens committed since the start of the stream
-  Hypothesis committed_;                 // those of them that have not been taken out
+  std::int32_t committed_depth_ = 0;      // tokens committed since the start of the stream
+  std::int32_t committed_end_ = 0;        // the last one's end
+  Hypothesis committed_;                  // those of them that have not been taken out
 
   // Scratch of one frame. By slot: scores_ (the total, or one of the marks in the .cc), and the live children in lists.
   std::vector<Prefix> next_;

@@ -3,25 +3,32 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <vector>
 
 namespace edgeasr {
 
+// Vectors of four; GCC and Clang both know this extension and lower it to what the target has.
+typedef float Floats __attribute__((vector_size(16)));
+typedef std::int32_t Ints __attribute__((vector_size(16)));
+
+inline Floats load(const float* values) {
+  Floats loaded;
+  std::memcpy(&loaded, values, sizeof loaded);
+  return loaded;
+}
+
+inline Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
 inline constexpr std::size_t kScanBlock = 16;
 
-// The largest of kScanBlock values, written so that compilers keep it in vector registers.
+// The largest of kScanBlock values.
 inline float block_max(const float* values) {
-  float lanes[kScanBlock / 2];
-  for (std::size_t i = 0; i < kScanBlock / 2; ++i) {
-    const float a = values[i];
-    const float b = values[i + kScanBlock / 2];
-    lanes[i] = a > b ? a : b;
-  }
-  for (std::size_t width = kScanBlock / 4; width > 0; width /= 2) {
-    for (std::size_t i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
-  }
-  return lanes[0];
+  const Floats four = larger(larger(load(values), load(values + 4)), larger(load(values + 8), load(values + 12)));
+  const float a = four[0] > four[1] ? four[0] : four[1];
+  const float b = four[2] > four[3] ? four[2] : four[3];
+  return a > b ? a : b;
 }
 
 inline float short_block_max(const float* values, std::size_t size) {
