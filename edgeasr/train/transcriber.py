@@ -6,20 +6,23 @@ the data folder (`EDGEASR_DATA/teacher`), and pocketsphinx with the US English m
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from edgeasr.audio import open_audio
-from edgeasr.errors import ConfigError, MissingDependencyError
-from edgeasr.recognizer import Recognizer
-from edgeasr.train.manifest import DATA_VARIABLE, data_dir
+from edgeasr.errors import AudioFormatError, ConfigError, MissingDependencyError
+from edgeasr.waveform import Waveform
 
-Waveform = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    from edgeasr.recognizer import Recognizer
+
+logger = logging.getLogger(__name__)
 
 PEER_SAMPLE_RATE = 16_000
 # The transducer gives its last words only after some silence; its authors' examples add about this much.
@@ -31,11 +34,9 @@ class Transcriber(Protocol):
 
     Attributes:
         name: What tables call it: the model, and how it is run.
-        language: Language tag of the texts that it writes, such as `en`.
     """
 
     name: str
-    language: str
 
     def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
         """Recognises a waveform (num_samples,) float32 in [-1, 1] as one utterance."""
@@ -53,7 +54,6 @@ class BundleTranscriber:
         bundle, decoder = recognizer.bundle, recognizer.decoder
         beam = f" {decoder.beam.beam_size}" if decoder.mode == "beam" else ""
         self.name = f"{bundle.name} {bundle.model.precision} {decoder.mode}{beam}"
-        self.language = bundle.language
         self.recognizer = recognizer
 
     def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
@@ -62,8 +62,6 @@ class BundleTranscriber:
 
 class SherpaOnnxTranscriber:
     """sherpa-onnx with a streaming transducer, greedy search, one thread."""
-
-    language = "en"
 
     def __init__(self, folder: Path) -> None:
         """Loads the transducer.
@@ -87,10 +85,8 @@ class SherpaOnnxTranscriber:
         }
         for path in files.values():
             if not path.is_file():
-                raise ConfigError(
-                    f"{path} not found: sherpa-onnx is run with the transducer in {DATA_VARIABLE}/teacher"
-                )
-        self.name = f"sherpa-onnx {version('sherpa-onnx')} {folder.name} greedy"
+                raise ConfigError(f"{path} not found: sherpa-onnx is run with the transducer in the data folder")
+        self.name = f"sherpa-onnx {version('sherpa-onnx')} transducer greedy"
         self._recognizer: Any = sherpa_onnx.OnlineRecognizer.from_transducer(
             **{key: str(path) for key, path in files.items()},
             num_threads=1,
@@ -113,7 +109,6 @@ class PocketSphinxTranscriber:
     """pocketsphinx with the US English acoustic and language models of its package."""
 
     name: str
-    language = "en"
 
     def __init__(self) -> None:
         """Loads the models.
@@ -132,9 +127,8 @@ class PocketSphinxTranscriber:
         samples = np.clip(np.round(resample(waveform, sample_rate, PEER_SAMPLE_RATE) * 32768), -32768, 32767)
         if not len(samples):
             return ""
-        # A new utterance starts from the means of the last one; every clip shall be recognised as if it came first.
-        self._decoder.reinit_feat()
         self._decoder.start_utt()
+        # With `full_utt`, means are those of the utterance itself: it is recognised as if it came first.
         self._decoder.process_raw(samples.astype("<i2").tobytes(), full_utt=True)
         self._decoder.end_utt()
         hypothesis = self._decoder.hyp()
@@ -149,24 +143,28 @@ def load_bundle(
     num_threads: int = 1,
 ) -> Transcriber:
     """Loads a bundle; the arguments are those of `Recognizer`."""
+    from edgeasr.recognizer import Recognizer  # here, so that a peer's process does not load ONNX Runtime for nothing
+
     return BundleTranscriber(Recognizer(model, decoder=decoder, beam_size=beam_size, num_threads=num_threads))
 
 
-def load_sherpa_onnx() -> Transcriber:
-    """Loads sherpa-onnx with the transducer of the data folder."""
-    return SherpaOnnxTranscriber(data_dir() / "teacher")
+PEERS = ("sherpa-onnx", "pocketsphinx")
 
 
-def load_pocketsphinx() -> Transcriber:
-    """Loads pocketsphinx."""
-    return PocketSphinxTranscriber()
+def peer_loader(name: str, data: Path) -> Loader:
+    """What loads a peer.
 
-
-PEERS: dict[str, Loader] = {"sherpa-onnx": load_sherpa_onnx, "pocketsphinx": load_pocketsphinx}
+    Args:
+        name: One of `PEERS`.
+        data: The data folder, which holds the transducer for sherpa-onnx.
+    """
+    if name == "sherpa-onnx":
+        return partial(SherpaOnnxTranscriber, data / "teacher")
+    return PocketSphinxTranscriber
 
 
 def read_audio(path: Path) -> tuple[Waveform, int]:
-    """Decodes a whole sound file.
+    """Decodes a whole sound file; damage is logged.
 
     Returns:
         The waveform (num_samples,) float32, channels averaged, and its sample rate in Hz.
@@ -175,9 +173,14 @@ def read_audio(path: Path) -> tuple[Waveform, int]:
         AudioFormatError: The file is empty or not one of sound.
         OSError: There is no such file, or it must not be read.
     """
-    with open_audio(path, PEER_SAMPLE_RATE) as reader:
-        blocks = list(reader.blocks())
-        return np.concatenate([np.empty(0, np.float32), *blocks]), reader.sample_rate
+    try:
+        with open_audio(path, PEER_SAMPLE_RATE) as reader:
+            waveform = np.concatenate([np.empty(0, np.float32), *reader.blocks()])
+            if reader.damage:
+                logger.warning("%s: %s", path, reader.damage)
+            return waveform, reader.sample_rate
+    except AudioFormatError as error:
+        raise AudioFormatError(f"{path}: {error}") from error
 
 
 def resample(waveform: Waveform, input_rate: int, output_rate: int) -> Waveform:
