@@ -103,6 +103,7 @@ def export_bundle(
             card={
                 "parameters": sum(p.numel() for p in student.parameters()),
                 "trained_on": recipe.release.trained_on,
+                "sets": recipe.release.sets,
                 **(card or {}),
             },
         )

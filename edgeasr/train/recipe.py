@@ -65,6 +65,8 @@ class ReleaseConfig:
     licence: str = "Apache-2.0"
     description: str = ""
     trained_on: str = ""
+    # What the evaluation sets are, for the model card.
+    sets: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +139,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         if len(item_hints) != len(value):
             raise ConfigError(f"{where}: expected {len(item_hints)} values, got {len(value)}")
         return tuple(convert(h, v, where) for h, v in zip(item_hints, value, strict=True))
+    if origin is dict and isinstance(value, dict):
+        return {key: convert(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
