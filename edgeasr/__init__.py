@@ -4,6 +4,7 @@
 sound. The names below are imported when they are first used, so that `import edgeasr` costs nothing.
 """
 
+from pkgutil import extend_path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,6 +40,10 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# In a checkout Python may find this folder before the installed package, which alone has the compiled core and the
+# bundles; with both on the path, `import edgeasr` works there too.
+__path__ = extend_path(__path__, __name__)
 
 _MODULES = {
     "Recognizer": "edgeasr.recognizer",
