@@ -22,8 +22,8 @@ from edgeasr.bundle import update_bundle
 from edgeasr.cli.common import add_recognizer_arguments, fail, load_recognizer, positive
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import EdgeAsrError
-from edgeasr.train.evaluate import find_sets, normaliser
 from edgeasr.train.bootstrap import FloatArray
+from edgeasr.train.evaluate import find_sets, normaliser
 from edgeasr.train.joined import (
     WordTimeErrors,
     fit_timing,

@@ -1,0 +1,295 @@
+"""Evaluation: sets, counts, groups, comparisons and files; with systems that cheat, and with a real bundle."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from bundles import TINY
+
+from edgeasr.cli import main
+from edgeasr.errors import AudioFormatError, ConfigError
+from edgeasr.train.evaluate import (
+    POOLED,
+    age_band,
+    compare,
+    find_sets,
+    measure,
+    normaliser,
+    read_hypotheses,
+    summarise,
+    write_hypotheses,
+)
+
+ENGLISH = normaliser("en")
+RATE = 16000
+# Level of a clip -> what is said in it; a system that cheats reads it off.
+TEXTS = ["one two three", "four five", "six", "seven eight nine ten", "don't stop", "he's well-read"]
+
+
+def entry(number: int, **more: object) -> dict[str, object]:
+    return {
+        "id": f"c{number}",
+        "audio": f"clips/{number}.flac",
+        "duration_s": 0.1,
+        "text": TEXTS[number].replace("-", " "),
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with two English sets, one without transcripts, and one in Arabic."""
+    root = tmp_path_factory.mktemp("data")
+    folder = root / "speech"
+    (folder / "clips").mkdir(parents=True)
+    for number in range(len(TEXTS)):
+        soundfile.write(folder / "clips" / f"{number}.flac", np.full(RATE // 10, (number + 1) / 16), RATE)
+    manifests = {
+        "books.dev": [
+            entry(0, speaker="a", gender="f", age=7),
+            entry(1, speaker="a", gender="f", age=7),
+            entry(2, speaker="b", gender="m", age=30),
+            entry(3, speaker="c", gender="m"),
+        ],
+        "calls.dev": [entry(4), entry(5)],
+        "orders.dev": [entry(0) | {"text": None}],
+        "arabic.dev": [entry(0) | {"text": "خلف"}, entry(1) | {"text": "أمام"}],
+    }
+    for name, rows in manifests.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return root
+
+
+class Cheat:
+    """Knows the texts by the level of the clip, and changes them."""
+
+    def __init__(self, name="cheat", change=lambda text: text):
+        self.name = name
+        self.change = change
+
+    def transcribe(self, waveform, sample_rate):
+        assert waveform.dtype == np.float32 and sample_rate == RATE
+        return self.change(TEXTS[round(float(waveform[0]) * 16) - 1])
+
+
+def measured(data, change=lambda text: text, *, names=("books.dev", "calls.dev"), name="cheat"):
+    return measure(lambda: Cheat(name, change), find_sets(data, names, ENGLISH), ENGLISH)
+
+
+def test_english_normalisation():
+    assert ENGLISH("MR QUILTER'S Well-Known café, 3 o\u2019clock ' !") == "mr quilter's well known cafe o'clock"
+    assert normaliser("en-GB")("Don't") == "don't"
+
+
+def test_other_languages_keep_their_letters():
+    normalise = normaliser("ar")
+    assert normalise("خَلْف،  أمام") == "خَلْف أمام"
+    assert normaliser("de")("Straße-Über 3!") == "strasse über 3"
+
+
+def test_a_split_leaves_out_sets_that_cannot_be_scored(data, caplog):
+    sets = find_sets(data, ["dev"], ENGLISH)
+    assert [s.name for s in sets] == ["books.dev", "calls.dev"]
+    assert "arabic.dev is left out" in caplog.text and "orders.dev is left out" in caplog.text
+    assert {s.name for s in find_sets(data, ["dev"], normaliser("ar"))} == {"arabic.dev", "books.dev", "calls.dev"}
+
+
+def test_sets_by_name_path_and_limit(data):
+    by_path = find_sets(data, [str(data / "speech" / "books.dev.jsonl")], ENGLISH)
+    assert by_path == find_sets(data, ["books.dev", "books.dev"], ENGLISH)
+    limited = find_sets(data, ["books.dev"], ENGLISH, limit=2)
+    assert [u.id for u in limited[0].utterances] == ["c0", "c2"]
+    assert len(find_sets(data, ["books.dev"], ENGLISH, limit=99)[0].utterances) == 4
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["nonsense"], "no set 'nonsense': .* has arabic.dev, books.dev, calls.dev, orders.dev"),
+        (["orders.dev"], "orders.dev.jsonl has no transcripts"),
+        (["arabic.dev"], "--language"),
+        (["test"], r"no manifest .*\*\.test\.jsonl"),
+    ],
+)
+def test_sets_that_are_not_there(data, names, message):
+    with pytest.raises(ConfigError, match=message):
+        find_sets(data, names, ENGLISH)
+
+
+def test_a_system_that_knows_everything(data):
+    system = measured(data)
+    rows = {row.set_name: row for row in summarise(system.results)}
+    assert list(rows) == ["books.dev", "calls.dev", POOLED]
+    assert rows[POOLED].words.reference == 15 and rows[POOLED].words.errors == rows[POOLED].characters.errors == 0
+    assert rows[POOLED].wer.low == rows[POOLED].wer.high == 0
+    assert rows["books.dev"].audio_s == pytest.approx(0.4) and rows["books.dev"].speakers == 3
+    assert system.load_cpu_s >= 0 and system.peak_memory_mb > 1
+
+
+def test_counts_of_sets_and_groups(data):
+    system = measured(
+        data, lambda text: text.replace("two", "too").replace("ten", "") + (" x" if text == "six" else "")
+    )
+    rows = {
+        (row.set_name, row.grouping, row.group): row for row in summarise(system.results, groupings=("gender", "age"))
+    }
+    assert list(rows) == [
+        ("books.dev", "", ""),
+        ("books.dev", "gender", "f"),
+        ("books.dev", "gender", "m"),
+        ("books.dev", "age", "0-11"),
+        ("books.dev", "age", "30-44"),
+        ("books.dev", "age", "unknown"),
+        ("calls.dev", "", ""),
+        (POOLED, "", ""),
+    ]
+    books = rows["books.dev", "", ""]
+    assert (books.words.substitutions, books.words.insertions, books.words.deletions) == (1, 1, 1)
+    assert books.wer.value == 3 / 10
+    assert books.wer.low < 0.3 < books.wer.high
+    assert rows["books.dev", "gender", "f"].wer.value == 1 / 5
+    one_clip = rows["books.dev", "age", "30-44"]
+    assert one_clip.wer.value == 1 and one_clip.wer.low is None
+    assert rows[POOLED, "", ""].words.errors == 3
+
+
+def test_intervals_by_speaker(data):
+    # All errors are of one speaker: whether she is drawn matters more than which of her clips.
+    system = measured(data, lambda text: "" if text in TEXTS[:2] else text, names=["books.dev"])
+    (by_utterance,) = summarise(system.results)
+    (by_speaker,) = summarise(system.results, by_speaker=True)
+    assert by_utterance.wer.value == by_speaker.wer.value == 0.5
+    assert (by_speaker.wer.low, by_speaker.wer.high) == (0, 1)
+    assert summarise(system.results) == [by_utterance]
+
+
+def test_age_bands():
+    assert [age_band(age) for age in (0, 11, 12, 29, 44, 59, 60, 101)] == [
+        *("0-11", "0-11", "12-17", "18-29", "30-44", "45-59", "60+", "60+")
+    ]
+
+
+def test_paired_differences(data):
+    good = measured(data, lambda text: text.replace("two", "too"), name="good")
+    bad = measured(data, lambda text: text + " um", name="bad")
+    differences = {d.set_name: d for d in compare(bad, good)}
+    assert differences["books.dev"].wer.value == pytest.approx((4 - 1) / 10)
+    assert differences[POOLED].wer.value == pytest.approx((6 - 1) / 15)
+    assert differences[POOLED].wer.low > 0
+    same = compare(good, good)
+    assert all((d.wer.value, d.wer.low, d.cer.high) == (0, 0, 0) for d in same)
+    back = {d.set_name: d for d in compare(good, bad)}
+    assert back[POOLED].wer.low == pytest.approx(-differences[POOLED].wer.high)
+
+
+def test_other_clips_cannot_be_compared(data):
+    with pytest.raises(ConfigError, match="recognised different clips"):
+        compare(measured(data), measured(data, names=["books.dev"]))
+
+
+def test_hypotheses_are_kept(data, tmp_path):
+    system = measured(data, lambda text: text.upper() + "!")
+    write_hypotheses(tmp_path / "h.jsonl", [system])
+    (again,) = read_hypotheses(tmp_path / "h.jsonl", find_sets(data, ["dev"], ENGLISH))
+    assert [(r.reference, r.hypothesis) for r in again.results] == [(r.reference, r.hypothesis) for r in system.results]
+    assert compare(system, again)[0].wer.value == 0
+    (part,) = read_hypotheses(tmp_path / "h.jsonl", find_sets(data, ["calls.dev"], ENGLISH))
+    assert [r.hypothesis for r in part.results] == ["don't stop", "he's well read"]
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"set": "books.dev", "id": "c0"}', "5"])
+def test_damaged_hypotheses(data, tmp_path, line):
+    path = tmp_path / "h.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(ConfigError, match=r"h\.jsonl:1: not a line of hypotheses"):
+        read_hypotheses(path, find_sets(data, ["books.dev"], ENGLISH))
+
+
+def test_hypotheses_of_other_clips(data, tmp_path):
+    (tmp_path / "h.jsonl").write_text("")
+    with pytest.raises(ConfigError, match=r"no clip of books\.dev"):
+        read_hypotheses(tmp_path / "h.jsonl", find_sets(data, ["books.dev"], ENGLISH))
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_hypotheses(tmp_path / "nothing", find_sets(data, ["books.dev"], ENGLISH))
+
+
+def test_a_damaged_clip_is_named(data, tmp_path):
+    (tmp_path / "bad.flac").write_text("no sound")
+    row = entry(0) | {"audio": "bad.flac"}
+    (tmp_path / "bad.dev.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(AudioFormatError, match=r"bad\.flac: "):
+        measured(data, names=[str(tmp_path / "bad.dev.jsonl")])
+
+
+def test_the_command(data, tmp_path, capfd):
+    files = {name: tmp_path / name for name in ("r.json", "r.md", "h.jsonl")}
+    arguments = [
+        *("evaluate", "dev", "--data", str(data), "--model", str(TINY), "--decoder", "greedy", "--decoder", "beam"),
+        *("--json", str(files["r.json"]), "--markdown", str(files["r.md"]), "--hypotheses", str(files["h.jsonl"])),
+        *("--group", "gender"),
+    ]
+    assert main(arguments) == 0
+    printed = capfd.readouterr()
+    assert "tiny int8 greedy: loaded in" in printed.out and "gender m" in printed.out
+    assert "\r" not in printed.err
+    report = json.loads(files["r.json"].read_text())
+    greedy, beam = report["systems"]
+    assert beam["name"].startswith("tiny int8 beam")
+    books = greedy["sets"]["books.dev"]
+    assert books["words"]["reference"] == 10 and books["age"]["0-11"]["clips"] == 2
+    errors = sum(books["words"][kind] for kind in ("substitutions", "insertions", "deletions"))
+    assert books["wer_percent"]["value"] == pytest.approx(10 * errors)
+    assert books["wer_percent"]["low"] <= books["wer_percent"]["value"] <= books["wer_percent"]["high"]
+    assert books["real_time_factor"] > 0 and math.isfinite(greedy["peak_memory_mb"])
+    assert report["differences"][0]["minus"] == "tiny int8 greedy"
+    assert files["r.md"].read_text().count("### ") == 3
+    assert len(files["h.jsonl"].read_text().splitlines()) == 12
+
+    assert (
+        main(["evaluate", "books.dev", "--data", str(data), "--model", str(TINY), "--against", str(files["h.jsonl"])])
+        == 0
+    )
+    assert "(of an earlier run)" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nonsense"], "no set 'nonsense'"),
+        (["--json", "/nowhere/r.json"], "there is no folder /nowhere"),
+        (["--model", "/nowhere"], "/nowhere"),
+        (["books.dev", "--peer", "sherpa-onnx"], "teacher"),
+    ],
+)
+def test_errors_are_one_line(data, arguments, message, capfd, monkeypatch):
+    command = ["evaluate", *arguments, "--data", str(data)]
+    if "--model" not in arguments and "--peer" not in arguments:
+        command += ["--model", str(TINY)]
+    if "--peer" in arguments:
+        message = "sherpa"  # either the package or its model is missing; both say so
+    assert main(command) == 2
+    error = capfd.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_torch_is_not_needed(data):
+    program = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from edgeasr.cli import main\n"
+        "import edgeasr.train.joined\n"
+        f"assert main(['models', 'info', {str(TINY)!r}]) == 0\n"
+        "from edgeasr.cli import evaluate\n"
+        "from edgeasr.train.evaluate import find_sets, measure, normaliser, summarise\n"
+        "from edgeasr.train.transcriber import load_bundle\n"
+        "from pathlib import Path\n"
+        f"sets = find_sets(Path({str(data)!r}), ['calls.dev'], normaliser('en'))\n"
+        f"print(summarise(measure(lambda: load_bundle({str(TINY)!r}), sets, normaliser('en')).results))\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)

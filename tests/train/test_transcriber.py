@@ -1,0 +1,138 @@
+"""Systems behind one interface: bundles, and what the peers are fed."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from bundles import TINY
+
+from edgeasr import Recognizer
+from edgeasr.errors import AudioFormatError, ConfigError, MissingDependencyError
+from edgeasr.train import transcriber
+from edgeasr.train.transcriber import load_bundle, peer_loader, read_audio, resample
+
+FILES = ("encoder.int8.onnx", "decoder.onnx", "joiner.int8.onnx", "tokens.txt")
+
+
+def test_a_bundle_writes_what_its_recognizer_does(samples_dir):
+    path = samples_dir / "austen-0880.flac"
+    system = load_bundle(TINY, decoder="beam", beam_size=4)
+    assert system.name == "tiny int8 beam 4"
+    assert system.transcribe(*read_audio(path)) == Recognizer(TINY, beam_size=4).transcribe(path).text != ""
+
+
+def test_reading_averages_channels(tmp_path):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (22050, 2)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, 22050, subtype="FLOAT")
+    waveform, sample_rate = read_audio(tmp_path / "a.wav")
+    assert sample_rate == 22050 and waveform.dtype == np.float32
+    np.testing.assert_allclose(waveform, samples.mean(axis=1), atol=1e-7)
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "a.wav").write_text("")
+    with pytest.raises(AudioFormatError, match=r"a\.wav: the file is empty"):
+        read_audio(tmp_path / "a.wav")
+    with pytest.raises(FileNotFoundError):
+        read_audio(tmp_path / "b.wav")
+
+
+def test_resampling():
+    waveform = np.ones(4800, np.float32)
+    assert resample(waveform, 16000, 16000) is waveform
+    assert len(resample(waveform, 48000, 16000)) == 1600
+    assert len(resample(waveform[:0], 48000, 16000)) == 0
+
+
+@pytest.mark.parametrize("name", transcriber.PEERS)
+def test_a_missing_peer_names_its_package(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, name.replace("-", "_"), None)
+    with pytest.raises(MissingDependencyError, match=f"pip install {name}$"):
+        peer_loader(name, tmp_path)()
+
+
+def test_sherpa_onnx_needs_its_model(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sherpa_onnx", ModuleType("sherpa_onnx"))
+    with pytest.raises(ConfigError, match=r"teacher/encoder\.int8\.onnx not found"):
+        peer_loader("sherpa-onnx", tmp_path)()
+
+
+class FakeOnlineRecognizer:
+    """Takes what sherpa-onnx would."""
+
+    def __init__(self, **options):
+        self.options = options
+        self.heard = []
+        self.waiting = 3
+
+    def create_stream(self):
+        return SimpleNamespace(
+            accept_waveform=lambda rate, samples: self.heard.append((rate, samples)), input_finished=lambda: None
+        )
+
+    def is_ready(self, stream):
+        return self.waiting > 0
+
+    def decode_stream(self, stream):
+        self.waiting -= 1
+
+    def get_result(self, stream):
+        assert self.waiting == 0
+        return "HELLO"
+
+
+def test_what_sherpa_onnx_is_fed(tmp_path, monkeypatch):
+    (tmp_path / "teacher").mkdir()
+    for name in FILES:
+        (tmp_path / "teacher" / name).touch()
+    module = ModuleType("sherpa_onnx")
+    module.OnlineRecognizer = SimpleNamespace(from_transducer=FakeOnlineRecognizer)
+    monkeypatch.setitem(sys.modules, "sherpa_onnx", module)
+    monkeypatch.setattr(transcriber, "version", lambda package: "2.0")
+    system = peer_loader("sherpa-onnx", tmp_path)()
+    assert system.name == "sherpa-onnx 2.0 transducer greedy"
+    assert system.transcribe(np.ones(48000, np.float32), 48000) == "HELLO"
+    fake = system._recognizer
+    assert fake.options["num_threads"] == 1 and fake.options["tokens"].endswith("teacher/tokens.txt")
+    assert [(rate, len(samples)) for rate, samples in fake.heard] == [(16000, 16000), (16000, 10240)]
+    assert not fake.heard[1][1].any()
+
+
+class FakeDecoder:
+    """Takes what pocketsphinx would."""
+
+    def __init__(self, **options):
+        self.heard = []
+        self.answer = None
+
+    def start_utt(self):
+        pass
+
+    def process_raw(self, data, *, full_utt):
+        assert full_utt
+        self.heard.append(np.frombuffer(data, "<i2"))
+
+    def end_utt(self):
+        pass
+
+    def hyp(self):
+        return self.answer
+
+
+def test_what_pocketsphinx_is_fed(tmp_path, monkeypatch):
+    module = ModuleType("pocketsphinx")
+    module.Decoder = FakeDecoder
+    monkeypatch.setitem(sys.modules, "pocketsphinx", module)
+    monkeypatch.setattr(transcriber, "version", lambda package: "5.1")
+    system = peer_loader("pocketsphinx", tmp_path)()
+    assert system.name == "pocketsphinx 5.1 en-us"
+    assert system.transcribe(np.array([0, 0.5, -1, 1.5], np.float32), 16000) == ""
+    np.testing.assert_array_equal(system._decoder.heard[0], [0, 16384, -32768, 32767])
+    system._decoder.answer = SimpleNamespace(hypstr="hello")
+    assert system.transcribe(np.zeros(16000, np.float32), 8000) == "hello"
+    assert len(system._decoder.heard[1]) == 32000
+    assert system.transcribe(np.zeros(0, np.float32), 16000) == ""
