@@ -80,6 +80,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     parser.add_argument(
+        "--card", type=Path, metavar="BUNDLE", help="put what was measured into this bundle's model card"
+    )
+    parser.add_argument(
         "--hypotheses", type=Path, metavar="FILE", help="write what was recognised in every clip as JSON Lines"
     )
 
@@ -129,8 +132,12 @@ def run(args: argparse.Namespace) -> int:
         headings.append("differences, paired")
         tables.append(_difference_table(differences))
     note = f"Intervals: 95 %, bootstrap by {args.resample}."
+    document = _json(args, language, everything, rows, differences)
+    if args.card:
+        from edgeasr.train.card import write_card
+
+        write_card(args.card, document, _command(args))
     if args.json:
-        document = _json(args, language, everything, rows, differences)
         args.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if args.markdown:
         sections = [f"### {h}\n\n{_markdown(t)}" for h, t in zip(headings, tables, strict=True)]
@@ -333,6 +340,16 @@ def _json_row(row: Row) -> dict[str, Any]:
         "characters": _json_counts(row.characters),
         "real_time_factor": None if row.real_time_factor is None else round(row.real_time_factor, 5),
     }
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command that measures the same again."""
+    words = ["edgeasr evaluate", *args.sets]
+    for option, values in (("--model", args.model), ("--decoder", args.decoder), ("--peer", args.peer)):
+        words += [f"{option} {value}" for value in values or ()]
+    for option, value in (("--beam-size", args.beam_size), ("--limit", args.limit)):
+        words += [f"{option} {value}"] if value else []
+    return " ".join(words)
 
 
 def _rounded(number: float | None) -> float | None:
