@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,8 +26,7 @@ from edgeasr.waveform import Waveform, to_mono
 
 # Blocks of half a second: long enough that the cost of a read does not show, short enough for a progress bar.
 BLOCKS_PER_SECOND = 2
-# Sound that a header promises and the file lacks is worth a warning from here on. Some MP3 headers only
-# estimate.
+# Sound that a header promises and the file lacks is worth a warning from here on. Some MP3 headers only estimate.
 TOLERATED_LOSS_S = 0.1
 TOLERATED_MP3_LOSS_S = 1.0
 
@@ -38,7 +38,7 @@ _SUFFIXES = """
 AUDIO_SUFFIXES = frozenset(f".{suffix}" for suffix in _SUFFIXES.split())
 
 
-class AudioReader:
+class AudioReader(ABC):
     """An open source of sound, read once from its beginning to its end. A context manager that closes it.
 
     Attributes:
@@ -54,13 +54,13 @@ class AudioReader:
         self.damage: str | None = None
         self.resources = ExitStack()
 
+    @abstractmethod
     def blocks(self) -> Iterator[Waveform]:
         """Yields the sound: (num_samples,) float32 in [-1, 1], channels averaged.
 
         Raises:
             AudioFormatError: The source turns out not to hold sound.
         """
-        yield from ()
 
     def close(self) -> None:
         """Lets go of the source."""
@@ -79,8 +79,7 @@ def open_audio(source: str | Path | BinaryIO, sample_rate: int) -> AudioReader:
     """Opens a sound file.
 
     Args:
-        source: Path of a file, or a binary file object such as `sys.stdin.buffer`, which is read to its end
-            first.
+        source: Path of a file, or a binary file object such as `sys.stdin.buffer`, which is read to its end first.
         sample_rate: The rate in Hz to ask ffmpeg for; other readers keep the file's own rate.
 
     Raises:
@@ -117,9 +116,8 @@ def _open_path(path: Path, sample_rate: int) -> AudioReader:
 class _SequentialSoundFile(soundfile.SoundFile):  # type: ignore[misc]
     """A sound file that is read from its beginning to its end.
 
-    After each block, `SoundFile.read` seeks to where the file already stands. That costs time, and it changes
-    what libsndfile decodes from MP3 (whose frames lean on the ones before), so that the samples depend on the
-    block size.
+    After each block, `SoundFile.read` seeks to where the file already stands. That costs time, and it changes what
+    libsndfile decodes from MP3 (whose frames lean on the ones before), so that the samples depend on the block size.
     """
 
     def seekable(self) -> bool:

@@ -216,8 +216,7 @@ def read_bundle(path: str | Path) -> Bundle:
         path: The bundle's folder.
 
     Raises:
-        BundleError: The bundle is missing, damaged, foreign or of a newer version; the message names the
-            file.
+        BundleError: The bundle is missing, damaged, foreign or of a newer version; the message names the file.
     """
     path = Path(path)
     config = _Section(path / CONFIG_FILE, "", _read_json(path))

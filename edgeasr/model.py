@@ -77,9 +77,8 @@ class AcousticModel:
 class AcousticStream:
     """The model at work on one stream of features: an accept / finish / reset machine with one owner.
 
-    Features are gathered to the model's own chunks, so any cut of them gives the same log-probs, bit for bit.
-    States go back and forth between two sets of buffers that are bound to the session once: a step allocates
-    nothing.
+    Features are gathered to the model's own chunks, so any cut of them gives the same log-probs, bit for bit. States go
+    back and forth between two sets of buffers that are bound to the session once: a step allocates nothing.
     """
 
     def __init__(self, model: AcousticModel) -> None:

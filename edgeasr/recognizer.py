@@ -18,7 +18,7 @@ from edgeasr.model import AcousticModel
 from edgeasr.stream import Decoder, Stages, Stream
 from edgeasr.tokens import WordTiming
 from edgeasr.types import Transcript
-from edgeasr.waveform import Resampler
+from edgeasr.waveform import Resampler, check_sample_rate
 
 # Told how many seconds have been recognised, and how many there are; None where the source does not tell.
 Progress = Callable[[float, float | None], None]
@@ -89,7 +89,7 @@ class Recognizer:
         Raises:
             ConfigError: A sample rate that cannot work.
         """
-        sample_rate = self._bundle.sample_rate if sample_rate is None else sample_rate
+        sample_rate = self._bundle.sample_rate if sample_rate is None else check_sample_rate(sample_rate)
         stages = Stages(
             resampler=Resampler(sample_rate, self._bundle.sample_rate),
             frontend=LogMelFrontend(self._bundle.frontend),
@@ -110,7 +110,7 @@ class Recognizer:
         Args:
             audio: Path of a sound file, a binary file object that holds one, or a waveform (num_samples,) or
                 (num_samples, num_channels), floating point in [-1, 1] or int16.
-            sample_rate: Of a waveform, in Hz. A file knows its own.
+            sample_rate: Of a waveform, in Hz. Only for waveforms: a file knows its own.
             on_progress: Called now and then with the seconds recognised and the length in seconds, if known.
 
         Returns:
@@ -118,8 +118,8 @@ class Recognizer:
 
         Raises:
             AudioFormatError: The file is empty or not one of sound.
-            InputError: A waveform of another shape or dtype, NaN or infinite samples, or a missing sample
-                rate.
+            InputError: A waveform of another shape or dtype, NaN or infinite samples, a waveform without a sample
+                rate, or a file with one.
             OSError: There is no such file, or it must not be read.
         """
         if isinstance(audio, np.ndarray):
@@ -128,6 +128,8 @@ class Recognizer:
             stream = self.stream(sample_rate=sample_rate)
             stream.accept(audio)
             return stream.finish()
+        if sample_rate is not None:
+            raise InputError("sample_rate is for waveforms; a file knows its own")
         from edgeasr.audio import open_audio
 
         with open_audio(audio, self._bundle.sample_rate) as reader:

@@ -1,7 +1,7 @@
 """One source of sound on its way through the stages: resampler, frontend, acoustic model, decoder, words.
 
-All stages are accept / finish / reset machines that are exact for any cut of their input, so the stream is
-too. Offline transcription is the same stream.
+All stages are accept / finish / reset machines that are exact for any cut of their input, so the stream is too.
+Offline transcription is the same stream.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Stream:
         with self._owned():
             if self._finished:
                 raise StreamStateError("accept() after finish(): the stream has ended; call reset() to start anew")
-            samples = as_waveform(waveform)
+            samples = as_waveform(waveform, offset=self._num_samples)
             # A second at a time, so that features take little memory however long the waveform is.
             num_rows = 0
             for start in range(0, len(samples), self.sample_rate):

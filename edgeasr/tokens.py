@@ -132,8 +132,7 @@ class TokenTable:
         Args:
             tokens: Decoded tokens in order, beginning at a word boundary.
             timing: How token frames become times.
-            not_before: End of the word before these in seconds; no word starts earlier than the one before it
-                ends.
+            not_before: End of the word before these in seconds; no word starts earlier than the one before it ends.
 
         Returns:
             The words. Times and confidence of each depend on its own tokens and the words before it alone, so

@@ -18,9 +18,8 @@ class Word:
         text: The word as the model writes it.
         start: Where the word begins, in seconds from the start of the stream.
         end: Where the word ends, in seconds from the start of the stream.
-        confidence: The product of the posteriors of the word's tokens. CTC takes the frames of a recording to
-            be independent of each other, so the product is the model's own probability that every token is
-            right.
+        confidence: The product of the posteriors of the word's tokens. CTC takes the frames of a recording to be
+            independent of each other, so the product is the model's own probability that every token is right.
     """
 
     text: str
@@ -100,7 +99,7 @@ class Partial:
 
     @property
     def num_committed_words(self) -> int:
-        """How many of the first words are final."""
+        """How many of the first words are final (but for an end that lies behind the end of the sound)."""
         return self._num_committed_words
 
     @property

@@ -16,11 +16,27 @@ MAX_CHANNELS = 64
 _NOTHING: Waveform = np.empty(0, np.float32)
 
 
-def as_waveform(samples: npt.ArrayLike) -> Waveform:
+def check_sample_rate(sample_rate: int) -> int:
+    """Returns the rate in Hz when it is one that sound can have.
+
+    Raises:
+        ConfigError: It is not a whole number of Hz, or not between 1,000 and 1,000,000.
+    """
+    number = not isinstance(sample_rate, (bool, str)) and sample_rate == int(sample_rate)
+    if not number or not MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE:
+        raise ConfigError(
+            f"sample_rate is {sample_rate!r}, expected a whole number of Hz "
+            f"from {MIN_SAMPLE_RATE:,} to {MAX_SAMPLE_RATE:,}"
+        )
+    return int(sample_rate)
+
+
+def as_waveform(samples: npt.ArrayLike, *, offset: int = 0) -> Waveform:
     """Checks samples and makes them float32 mono.
 
     Args:
         samples: (num_samples,) or (num_samples, num_channels); floating point in [-1, 1], or int16.
+        offset: How many samples came before, for the message of an error.
 
     Returns:
         (num_samples,) float32; the same memory where nothing had to change.
@@ -42,15 +58,14 @@ def as_waveform(samples: npt.ArrayLike) -> Waveform:
     mono = to_mono(array) if array.ndim == 2 else np.ascontiguousarray(array)
     finite = np.isfinite(mono)
     if not finite.all():
-        raise InputError(f"the waveform has NaN or infinite samples, the first one at {finite.argmin()}")
+        raise InputError(f"the waveform has NaN or infinite samples, the first one at {offset + finite.argmin()}")
     return mono
 
 
 def to_mono(samples: npt.NDArray[np.float32]) -> Waveform:
     """Averages channels: (num_samples, num_channels) float32 -> (num_samples,) float32.
 
-    Channels are added one after the other, so that a sample does not depend on how many are averaged at a
-    time.
+    Channels are added one after the other, so that a sample does not depend on how many are averaged at a time.
     """
     num_channels = samples.shape[1]
     if num_channels == 1:
@@ -64,8 +79,7 @@ def to_mono(samples: npt.NDArray[np.float32]) -> Waveform:
 class Resampler:
     """Changes the sample rate, with soxr. An accept / finish / reset machine.
 
-    Exact: any cut of the input gives the same output, bit for bit. The input is cut anew into blocks of 20
-        ms, so that
+    Exact: any cut of the input gives the same output, bit for bit. The input is cut anew into blocks of 20 ms, so that
     this does not depend on how soxr goes about its work, and single samples cost little.
 
     Example:
@@ -75,23 +89,13 @@ class Resampler:
     """
 
     def __init__(self, input_rate: int, output_rate: int) -> None:
-        """Prepares for a stream.
-
-        Raises:
-            ConfigError: A rate is not a whole number of Hz between 1,000 and 1,000,000.
-        """
-        for rate in (input_rate, output_rate):
-            if isinstance(rate, bool) or rate != int(rate) or not MIN_SAMPLE_RATE <= rate <= MAX_SAMPLE_RATE:
-                raise ConfigError(
-                    f"sample_rate is {rate!r}, expected a whole number of Hz "
-                    f"from {MIN_SAMPLE_RATE:,} to {MAX_SAMPLE_RATE:,}"
-                )
+        """Prepares for a stream from one rate in Hz to another."""
         self._stream = None
         if input_rate != output_rate:
             import soxr
 
             self._stream = soxr.ResampleStream(input_rate, output_rate, 1, dtype="float32")
-        self._block = np.empty(max(1, int(input_rate) // 50), np.float32)
+        self._block = np.empty(max(1, input_rate // 50), np.float32)
         self._filled = 0
 
     def accept(self, waveform: Waveform) -> Waveform:

@@ -93,6 +93,8 @@ def test_impossible_wishes(recognizer: Recognizer) -> None:
         recognizer.stream(sample_rate=16)
     with pytest.raises(InputError, match="sample_rate is missing"):
         recognizer.transcribe(np.zeros(10, np.float32))
+    with pytest.raises(InputError, match="a file knows its own"):
+        recognizer.transcribe("a.wav", sample_rate=16000)
     with pytest.raises(BundleError, match="no bundle is named 'missing'"):
         Recognizer("missing")
     with pytest.raises(FileNotFoundError):

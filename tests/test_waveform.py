@@ -1,5 +1,7 @@
 """From any sound to float32 mono at the model's rate, exact for any cut."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeasr.errors import ConfigError, InputError
-from edgeasr.waveform import Resampler, as_waveform, to_mono
+from edgeasr.waveform import Resampler, as_waveform, check_sample_rate, to_mono
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -25,6 +27,11 @@ def resample(waveform: FloatArray, cuts: list[int], input_rate: int, output_rate
 def test_float32_mono_is_taken_as_it_is() -> None:
     waveform = noise(100)[:, 0]
     assert np.shares_memory(as_waveform(waveform), waveform)
+
+
+def test_samples_are_counted_from_the_start_of_the_stream() -> None:
+    with pytest.raises(InputError, match="first one at 1001"):
+        as_waveform([0.0, np.nan], offset=1000)
 
 
 def test_other_dtypes() -> None:
@@ -106,7 +113,12 @@ def test_reset_starts_anew(input_rate: int) -> None:
     assert np.array_equal(found, resample(waveform, [], input_rate, 16000))
 
 
-@pytest.mark.parametrize("sample_rate", [0, -16000, 16, 16000.5, 2_000_000, True])
+@pytest.mark.parametrize("sample_rate", [0, -16000, 16, 16000.5, 2_000_000, True, "16000"])
 def test_impossible_rates_are_refused(sample_rate: int) -> None:
     with pytest.raises(ConfigError, match="sample_rate"):
-        Resampler(sample_rate, 16000)
+        check_sample_rate(sample_rate)
+
+
+def test_possible_rates() -> None:
+    rates: list[Any] = [1000, np.int32(8000), 16000.0]
+    assert [check_sample_rate(rate) for rate in rates] == [1000, 8000, 16000]
