@@ -51,7 +51,8 @@ class Microphone:
         try:
             properties = self._sounddevice.query_devices(device, "input")
         except (ValueError, self._sounddevice.PortAudioError) as error:
-            raise MicrophoneError(f"no microphone: {error}") from error
+            wanted = "no default microphone" if device is None else f"no microphone {device!r}"
+            raise MicrophoneError(f"{wanted} ({error}); `edgeasr listen --list-devices` shows what there is") from error
         self.name = str(properties["name"])
         self.sample_rate = sample_rate or int(properties["default_samplerate"])
         self.num_lost = 0

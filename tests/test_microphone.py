@@ -107,13 +107,21 @@ def test_a_device_that_goes_silent(card: SoundCard, monkeypatch: pytest.MonkeyPa
     assert card.closed.is_set()
 
 
-def test_devices_that_are_not_there(card: SoundCard) -> None:
+def test_devices_that_are_not_there(card: SoundCard, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Microphone("fake").name == Microphone(3).name == "fake"
-    with pytest.raises(MicrophoneError, match="No input device matching 'other'"):
+    with pytest.raises(MicrophoneError, match="no microphone 'other'"):
         Microphone("other")
     with pytest.raises(MicrophoneError, match="cannot record: Invalid sample rate"), Microphone(sample_rate=16000):
         pass
+    monkeypatch.setattr(card, "query_devices", lambda *_: (_ for _ in ()).throw(PortAudioError("device -1")))
+    with pytest.raises(MicrophoneError, match=r"no default microphone \(device -1\)"):
+        Microphone()
+
+
+def test_microphones_are_listed(card: SoundCard, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list_microphones() == ["3: fake (2 channels, 44100 Hz)"]
+    monkeypatch.setattr(card, "query_devices", lambda *_: [])
+    assert main(["listen", "--list-devices"]) == 2
 
 
 def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,9 +26,10 @@ def run(args: argparse.Namespace) -> int:
     from edgeasr.microphone import Microphone, list_microphones
 
     if args.list_devices:
-        for line in list_microphones():
+        microphones = list_microphones()
+        for line in microphones:
             print(line)
-        return 0
+        return 0 if microphones else fail("there is no microphone")
     device = int(args.device) if args.device and args.device.isdecimal() else args.device
     recognizer = load_recognizer(args)
     captions = LiveText(sys.stdout)

@@ -8,6 +8,7 @@ import time
 PATIENCE_S = 1.0
 REFRESH_S = 0.2
 BAR_CHARS = 24
+LABEL_CHARS = 30
 
 
 class ProgressBar:
@@ -18,7 +19,8 @@ class ProgressBar:
 
     def __init__(self, label: str) -> None:
         """Starts the clock."""
-        self._label = label
+        # The end of a path tells files apart, and a line that wraps could not be drawn over.
+        self._label = label[-LABEL_CHARS:]
         self._terminal = sys.stderr.isatty()
         self._started = time.monotonic()
         self._next_draw = self._started + PATIENCE_S
