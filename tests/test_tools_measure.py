@@ -48,7 +48,7 @@ def test_bench_speed(data, capsys, monkeypatch):
     assert report["clips"] == 3 and len(report["left_out"]) == 1 and "sherpa" in report["left_out"][0]
     (system,) = report["systems"]
     assert system["name"] == "tiny int8 beam 8"
-    assert 0 < system["real_time_factor"] == pytest.approx(system["cpu_s"] / system["audio_s"], rel=0.05)
+    assert 0 < system["real_time_factor"] == pytest.approx(system["cpu_s"] / system["audio_s"], abs=5e-4)
     assert system["load_cpu_s"] > 0 and system["peak_memory_mb"] > 10
     assert report["long_file"]["audio_s"] >= 7.2 and report["long_file"]["peak_memory_mb"] > 10
     assert report["start_up"]["cpu_s"] > 0
