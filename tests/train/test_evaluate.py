@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 from bundles import TINY
 
+from edgeasr.bundle import update_bundle, verify_bundle
 from edgeasr.cli import main
 from edgeasr.errors import AudioFormatError, ConfigError
 from edgeasr.train.evaluate import (
@@ -257,6 +259,19 @@ def test_the_command(data, tmp_path, capfd):
         == 0
     )
     assert "(of an earlier run)" in capfd.readouterr().out
+
+
+def test_the_card_has_what_was_measured_now_but_no_speakers(data, tmp_path):
+    bundle, hypotheses = tmp_path / "bundle", tmp_path / "h.jsonl"
+    shutil.copytree(TINY, bundle)
+    update_bundle(bundle, card={"parameters": 9000, "trained_on": "nothing", "updates": 0})
+    command = ["evaluate", "books.dev", "--data", str(data), "--model", str(bundle)]
+    assert main([*command, "--hypotheses", str(hypotheses)]) == 0
+    assert main([*command, "--against", str(hypotheses), "--card", str(bundle)]) == 0
+    (system,) = verify_bundle(bundle).card["evaluation"]["systems"]
+    assert system["name"] == "tiny int8 beam 8" and system["load_cpu_s"] > 0
+    assert "age" in system["sets"]["books.dev"] and "speaker" not in system["sets"]["books.dev"]
+    assert "books.dev" in (bundle / "README.md").read_text()
 
 
 @pytest.mark.parametrize(
