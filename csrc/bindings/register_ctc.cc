@@ -148,9 +148,7 @@ void register_ctc(py::module_& m) {
            }),
            py::arg("config"), py::arg("vocab_size"), py::kw_only(), py::arg("logits") = false)
       .def("partial", [](Beam& self) { return self.with([](CtcBeamDecoder& decoder) { return decoder.partial(); }); })
-      .def("finish", [](Beam& self) { return self.with([](CtcBeamDecoder& decoder) { return decoder.finish(); }); })
-      .def_property_readonly("num_nodes",
-                             [](Beam& self) { return self.with([](CtcBeamDecoder& d) { return d.num_nodes(); }); });
+      .def("finish", [](Beam& self) { return self.with([](CtcBeamDecoder& decoder) { return decoder.finish(); }); });
   define_machine<CtcBeamDecoder>(beam, [](const CtcBeamDecoder& decoder) { return decoder.vocab_size(); });
 
   using Greedy = Owned<CtcGreedyDecoder>;

@@ -243,9 +243,10 @@ void CtcBeamDecoder::raise_threshold() {
   threshold_ = std::max(threshold_, worst * tokens_[0].prob);
 }
 
-// Collects the extensions that are worth a place. This is the one place where an extension is weighed: what else knows
-// something about it (a language model, a lexicon) multiplies its weight into the score here, and into `held` in
-// update(), and keeps its state and the logarithm of its weight in the Prefix.
+// Collects the extensions that are worth a place. This is the one place where an extension is weighed: whatever else
+// has a say about it (a language model, a lexicon, hotwords) multiplies its weight into the score here, and into what
+// the parent gives in update(), and keeps its state and the logarithm of its weight in the Prefix. Weights above one
+// would have to raise what choose_tokens() and the break below take for the best that a token can do.
 void CtcBeamDecoder::propose() {
   const std::size_t limit = 4 * static_cast<std::size_t>(config_.beam_size) + 64;
   for (std::size_t slot = 0; slot < tracked_.size(); ++slot) {
