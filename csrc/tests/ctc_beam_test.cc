@@ -352,8 +352,7 @@ TEST(what_is_old_is_committed_even_when_the_beam_stays_in_two_minds) {
     rows.add({50.0, 0.0, 0.0, 0.0});
     rows.add({0.0, 0.0, 0.0, 50.0});
   }
-  CtcBeamConfig config;
-  CtcBeamDecoder decoder(config, 4);
+  CtcBeamDecoder decoder(CtcBeamConfig{}, 4);
   std::size_t most = 0;
   for (std::size_t frame = 0; frame < rows.num_frames(); ++frame) {
     decoder.accept(rows.row(frame), 1);
@@ -479,6 +478,7 @@ TEST(bad_rows_are_refused_and_nothing_of_the_block_is_used) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   std::mt19937 random(8);
   for (const std::int32_t vocab_size : {2, 3, 4, 5, 8, 9, 31, 500}) {
+    const auto size = static_cast<std::size_t>(vocab_size);
     const Rows rows = random_rows(random, vocab_size, 10, 2.0, false);
     CtcBeamDecoder decoder(CtcBeamConfig{}, vocab_size);
     CtcBeamDecoder from_logits(CtcBeamConfig{}, vocab_size, CtcInput::kLogits);
@@ -487,7 +487,7 @@ TEST(bad_rows_are_refused_and_nothing_of_the_block_is_used) {
     const Hypothesis before = decoder.partial()[0];
     for (std::int32_t place = 0; place < vocab_size; place += 1 + vocab_size / 7) {
       Rows bad = rows;
-      float& value = bad.values[static_cast<std::size_t>(7 * vocab_size + place)];
+      float& value = bad.values[7 * size + static_cast<std::size_t>(place)];
       value = kNan;
       CHECK_THROWS_WITH(decoder.accept(bad.values.data(), 10), InputError, "row 7 of the block has NaN at token");
       CHECK_THROWS_WITH(from_logits.accept(bad.values.data(), 10), InputError, "row 7 of the block has NaN at token");
@@ -499,7 +499,7 @@ TEST(bad_rows_are_refused_and_nothing_of_the_block_is_used) {
     }
     for (const float by : {0.015F, -0.015F, 5.0F, -5.0F}) {
       Rows bad = rows;
-      for (std::int32_t i = 0; i < vocab_size; ++i) bad.values[static_cast<std::size_t>(3 * vocab_size + i)] += by;
+      for (std::size_t i = 0; i < size; ++i) bad.values[3 * size + i] += by;
       CHECK_THROWS_WITH(decoder.accept(bad.values.data(), 10), InputError, "row 3 of the block is not normalised");
     }
     Rows impossible = rows;
