@@ -116,7 +116,8 @@ TEST(zeros_have_no_power) {
 }
 
 TEST(unsupported_lengths_are_refused) {
-  for (const int n : {-2, 0, 1, 2, 3, 5, 511, 14, 22, 2 * 7 * 32, RealFftPlan::kMaxLength + 2, 2 * RealFftPlan::kMaxLength}) {
+  for (const int n :
+       {-2, 0, 1, 2, 3, 5, 511, 14, 22, 2 * 7 * 32, RealFftPlan::kMaxLength + 2, 2 * RealFftPlan::kMaxLength}) {
     CHECK(!RealFftPlan::is_supported(n));
     CHECK_THROWS_WITH(RealFftPlan{n}, ConfigError, "n_fft is " + std::to_string(n));
   }

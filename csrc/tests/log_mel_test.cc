@@ -149,8 +149,7 @@ TEST(numbers_of_frames) {
   for (const LogMelConfig& config : configs()) {
     for (int num_samples = 0; num_samples < 1300; num_samples += num_samples < 10 ? 1 : 13) {
       const std::vector<float> features = features_of(config, noise(static_cast<std::size_t>(num_samples), 1));
-      CHECK_EQ(static_cast<std::int64_t>(features.size()),
-               expected_frames(config, num_samples) * config.num_mel_bins);
+      CHECK_EQ(static_cast<std::int64_t>(features.size()), expected_frames(config, num_samples) * config.num_mel_bins);
     }
   }
 }

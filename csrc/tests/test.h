@@ -70,8 +70,8 @@ inline bool check_near(double a, double b, double tolerance, const char* express
   // Written so that a NaN on either side fails.
   const bool ok = std::abs(a - b) <= tolerance;
   if (!ok) {
-    report(file, line, std::string("not within ") + show(tolerance) + ": " + expression + " (" + show(a) + " and " +
-                           show(b) + ")");
+    report(file, line,
+           std::string("not within ") + show(tolerance) + ": " + expression + " (" + show(a) + " and " + show(b) + ")");
   }
   return ok;
 }
@@ -101,35 +101,33 @@ inline int run(int argc, char** argv) {
 
 }  // namespace edgeasr::test
 
-#define TEST(name)                                                                      \
-  static void test_##name();                                                            \
-  static const ::edgeasr::test::Registrar registrar_##name(#name, test_##name);         \
+#define TEST(name)                                                              \
+  static void test_##name();                                                    \
+  static const ::edgeasr::test::Registrar registrar_##name(#name, test_##name); \
   static void test_##name()
 
 #define CHECK(condition) ::edgeasr::test::check(static_cast<bool>(condition), #condition, __FILE__, __LINE__)
 #define CHECK_EQ(a, b) ::edgeasr::test::check_eq((a), (b), #a " == " #b, __FILE__, __LINE__)
-#define CHECK_NEAR(a, b, tolerance) \
-  ::edgeasr::test::check_near((a), (b), (tolerance), #a " ~ " #b, __FILE__, __LINE__)
+#define CHECK_NEAR(a, b, tolerance) ::edgeasr::test::check_near((a), (b), (tolerance), #a " ~ " #b, __FILE__, __LINE__)
 
-#define REQUIRE(condition)                                       \
-  do {                                                           \
-    if (!CHECK(condition)) throw ::edgeasr::test::Abandon{};     \
+#define REQUIRE(condition)                                   \
+  do {                                                       \
+    if (!CHECK(condition)) throw ::edgeasr::test::Abandon{}; \
   } while (false)
 
 // The message of the exception is checked by CHECK_THROWS_WITH: it must contain `text`.
-#define CHECK_THROWS_WITH(statement, exception, text)                                                        \
-  do {                                                                                                       \
-    bool caught_ = false;                                                                                    \
-    try {                                                                                                    \
-      statement;                                                                                             \
-    } catch (const exception& e_) {                                                                          \
-      caught_ = true;                                                                                        \
-      if (std::string(e_.what()).find(text) == std::string::npos) {                                          \
-        ::edgeasr::test::report(__FILE__, __LINE__,                                                          \
-                                std::string("message lacks \"") + (text) + "\": " + e_.what());              \
-      }                                                                                                      \
-    }                                                                                                        \
-    if (!caught_) ::edgeasr::test::report(__FILE__, __LINE__, "did not throw " #exception ": " #statement);  \
+#define CHECK_THROWS_WITH(statement, exception, text)                                                               \
+  do {                                                                                                              \
+    bool caught_ = false;                                                                                           \
+    try {                                                                                                           \
+      statement;                                                                                                    \
+    } catch (const exception& e_) {                                                                                 \
+      caught_ = true;                                                                                               \
+      if (std::string(e_.what()).find(text) == std::string::npos) {                                                 \
+        ::edgeasr::test::report(__FILE__, __LINE__, std::string("message lacks \"") + (text) + "\": " + e_.what()); \
+      }                                                                                                             \
+    }                                                                                                               \
+    if (!caught_) ::edgeasr::test::report(__FILE__, __LINE__, "did not throw " #exception ": " #statement);         \
   } while (false)
 
 #define CHECK_THROWS(statement, exception) CHECK_THROWS_WITH(statement, exception, "")
