@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeasr.types import Transcript, Word
+from edgeasr.types import Segment, Transcript, Word
 
 # What captions are cut by. 42 characters and two lines are what broadcasters agree on for Latin letters (BBC
 # and Netflix subtitle guidelines); six seconds is the longest that they let a full caption stand, one the
@@ -38,29 +38,27 @@ def to_json(transcript: Transcript, *, source: str | None = None) -> str:
         transcript: What to write.
         source: Name of the file that it was made from, kept as `file`.
     """
-    document: dict[str, object] = {} if source is None else {"file": source}
-    document["text"] = transcript.text
-    document["duration"] = round(transcript.duration, 3)
-    document["segments"] = [
-        {
-            "text": segment.text,
-            "start": segment.start,
-            "end": segment.end,
-            "words": [
-                {
-                    "text": word.text,
-                    "start": word.start,
-                    "end": word.end,
-                    "confidence": round(word.confidence, 4),
-                }
-                for word in segment.words
-            ],
-        }
-        for segment in transcript.segments
-    ]
+    entries = [] if source is None else [f'"file": {_json(source)}']
+    entries.append(f'"text": {_json(transcript.text)}')
+    entries.append(f'"duration": {round(transcript.duration, 3)}')
+    entries.append(f'"segments": [{", ".join(map(_segment_json, transcript.segments))}]')
     if transcript.warnings:
-        document["warnings"] = list(transcript.warnings)
-    return json.dumps(document, ensure_ascii=False) + "\n"
+        entries.append(f'"warnings": {_json(list(transcript.warnings))}')
+    return f"{{{', '.join(entries)}}}\n"
+
+
+def _segment_json(segment: Segment) -> str:
+    # Word by word: the encoder of json takes ten times the memory of what it writes, and hours of speech are long.
+    words = ", ".join(
+        _json({"text": word.text, "start": word.start, "end": word.end, "confidence": round(word.confidence, 4)})
+        for word in segment.words
+    )
+    head = f'"text": {_json(segment.text)}, "start": {segment.start}, "end": {segment.end}'
+    return f'{{{head}, "words": [{words}]}}'
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)
 
 
 def to_tsv(transcript: Transcript) -> str:

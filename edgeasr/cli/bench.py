@@ -40,6 +40,15 @@ START_UP_RUNS = 3
 START_UP_S = 2.0
 NOISE_S = 60.0
 
+START_AND_MEASURE = """
+import json, os, sys, time
+begun = time.perf_counter()
+silence = (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=[silence])
+_, _, usage = os.wait4(process, 0)
+print(json.dumps([time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss]))
+"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
@@ -210,16 +219,10 @@ def run_transcribe(args: argparse.Namespace, files: list[Path]) -> dict[str, flo
     for option, value in (("--model", args.model), ("--decoder", args.decoder), ("--beam-size", args.beam_size)):
         if value is not None:
             command += [option, str(value)]
-    begun = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    wall_s = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    return {
-        "wall_s": round(wall_s, 3),
-        "cpu_s": round(usage.ru_utime + usage.ru_stime, 3),
-        "peak_memory_mb": round(usage.ru_maxrss / 1024, 1),
-    }
+    # A new process inherits the peak memory of the one that starts it, so that has to be a small one.
+    starter = [sys.executable, "-I", "-S", "-c", START_AND_MEASURE, *command]
+    wall_s, cpu_s, peak_kb = json.loads(subprocess.run(starter, capture_output=True, text=True, check=True).stdout)
+    return {"wall_s": round(wall_s, 3), "cpu_s": round(cpu_s, 3), "peak_memory_mb": round(peak_kb / 1024, 1)}
 
 
 def write_noise(path: Path, duration_s: float) -> Path:
