@@ -6,16 +6,11 @@ on as if it had not.
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import soundfile
-import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -24,6 +19,7 @@ from edgeasr.config import LogMelConfig
 from edgeasr.errors import ConfigError
 from edgeasr.features import log_mel
 from edgeasr.train.augment import Augmentation, Waveform
+from edgeasr.train.clips import ClipStore, to_float
 from edgeasr.train.manifest import Utterance, read_manifest
 
 PCM_SCALE = 32768.0
@@ -63,46 +59,6 @@ class Batch:
     token_ids: Tensor
     token_lengths: Tensor
     audio_s: float
-
-
-class ClipStore:
-    """Decoded clips as 16-bit samples in one memory-mapped file per manifest, made at the first use."""
-
-    def __init__(self, cache_dir: Path, sample_rate: int) -> None:
-        self.cache_dir = cache_dir
-        self.sample_rate = sample_rate
-
-    def load(self, name: str, paths: Sequence[Path]) -> list[NDArray[np.int16]]:
-        """Returns the clips at `paths`, decoding them if the cache `name` does not hold exactly these."""
-        key = hashlib.sha256(json.dumps([self.sample_rate, [str(p) for p in paths]]).encode()).hexdigest()[:16]
-        samples_path = self.cache_dir / f"{name}-{key}.pcm"
-        offsets_path = self.cache_dir / f"{name}-{key}.npy"
-        if not offsets_path.exists():
-            self.cache_dir.mkdir(parents=True, exist_ok=True)
-            offsets = [0]
-            with samples_path.open("wb") as out:
-                for path in paths:
-                    clip = np.clip(decode(path, self.sample_rate) * PCM_SCALE, -PCM_SCALE, PCM_SCALE - 1)
-                    out.write(clip.astype(np.int16).tobytes())
-                    offsets.append(offsets[-1] + clip.size)
-            np.save(offsets_path, np.asarray(offsets))
-        offsets = np.load(offsets_path)
-        samples = np.memmap(samples_path, np.int16, "r")
-        return [samples[a:b] for a, b in itertools.pairwise(offsets)]
-
-
-def decode(path: Path, sample_rate: int) -> Waveform:
-    """Decodes a whole sound file to mono (num_samples,) at `sample_rate`.
-
-    Raises:
-        ConfigError: the clip cannot be read; the message names it.
-    """
-    try:
-        waveform, native_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ConfigError(f"clip {path} cannot be read: {error}") from error
-    mono: Waveform = soxr.resample(waveform.mean(axis=1), native_rate, sample_rate)
-    return mono
 
 
 def encode_text(text: str, tokens: Sequence[str], word_delimiter: str) -> list[int]:
@@ -266,8 +222,3 @@ class Dataset:
             ]
         )
         return frames.mean(axis=0), frames.std(axis=0)
-
-
-def to_float(clip: NDArray[np.int16]) -> Waveform:
-    """16-bit samples as float32 in [-1, 1)."""
-    return clip.astype(np.float32) / np.float32(PCM_SCALE)

@@ -19,9 +19,10 @@ import numpy as np
 
 from edgeasr.errors import ConfigError
 from edgeasr.train.bootstrap import FloatArray, Interval, resampled_sums
+from edgeasr.train.clips import read_audio
 from edgeasr.train.manifest import Utterance, read_manifest
 from edgeasr.train.score import ErrorCounts, count_errors
-from edgeasr.train.transcriber import Loader, read_audio
+from edgeasr.train.transcriber import Loader
 
 logger = logging.getLogger(__name__)
 

@@ -18,10 +18,11 @@ from edgeasr.bundle import TimingConfig
 from edgeasr.errors import ConfigError
 from edgeasr.recognizer import Recognizer
 from edgeasr.train.bootstrap import FloatArray, Interval, resampled_sums
+from edgeasr.train.clips import read_audio, resample
 from edgeasr.train.evaluate import Normaliser, Progress
 from edgeasr.train.manifest import Utterance
 from edgeasr.train.score import ErrorCounts, count_errors
-from edgeasr.train.transcriber import Transcriber, read_audio, resample
+from edgeasr.train.transcriber import Transcriber
 from edgeasr.waveform import Waveform
 
 SAMPLE_RATE = 16_000

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from edgeasr.errors import ConfigError
-from edgeasr.train.dataset import Batch, Dataset, decode
+from edgeasr.features import log_mel
+from edgeasr.train.clips import read_audio, resample
+from edgeasr.train.dataset import Batch, Dataset
 from edgeasr.train.losses import ctc_loss
 from edgeasr.train.manifest import read_manifest
 from edgeasr.train.recipe import OptimizerConfig, Recipe
@@ -203,15 +205,14 @@ def learning_rate(config: OptimizerConfig, step: int) -> float:
 @torch.no_grad()
 def evaluate(student: Student, recipe: Recipe, data_dir: Path) -> dict[str, float]:
     """Greedy character error rate (%) on the first transcribed clips of each manifest, in float32."""
-    from edgeasr.features import log_mel
-
     rates = {}
     for manifest in recipe.evaluation.manifests:
         counts = ErrorCounts()
         clips = [u for u in read_manifest(data_dir / manifest) if u.text]
         stride = max(1, len(clips) // recipe.evaluation.clips_per_manifest)
         for utterance in clips[::stride]:
-            features = torch.from_numpy(log_mel(decode(utterance.audio, recipe.frontend.sample_rate), recipe.frontend))
+            waveform = resample(*read_audio(utterance.audio), recipe.frontend.sample_rate)
+            features = torch.from_numpy(log_mel(waveform, recipe.frontend))
             counts += count_errors(utterance.text or "", transcribe(student, features, recipe), unit="character")
         rates[f"cer {Path(manifest).stem}"] = 100 * counts.rate
     return rates

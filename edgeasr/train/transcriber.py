@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from edgeasr.audio import open_audio
-from edgeasr.errors import AudioFormatError, ConfigError, MissingDependencyError
+from edgeasr.errors import ConfigError, MissingDependencyError
+from edgeasr.train.clips import resample
 from edgeasr.waveform import Waveform
 
 if TYPE_CHECKING:
@@ -161,36 +161,6 @@ def peer_loader(name: str, data: Path) -> Loader:
     if name == "sherpa-onnx":
         return partial(SherpaOnnxTranscriber, data / "teacher")
     return PocketSphinxTranscriber
-
-
-def read_audio(path: Path) -> tuple[Waveform, int]:
-    """Decodes a whole sound file; damage is logged.
-
-    Returns:
-        The waveform (num_samples,) float32, channels averaged, and its sample rate in Hz.
-
-    Raises:
-        AudioFormatError: The file is empty or not one of sound.
-        OSError: There is no such file, or it must not be read.
-    """
-    try:
-        with open_audio(path, PEER_SAMPLE_RATE) as reader:
-            waveform = np.concatenate([np.empty(0, np.float32), *reader.blocks()])
-            if reader.damage:
-                logger.warning("%s: %s", path, reader.damage)
-            return waveform, reader.sample_rate
-    except AudioFormatError as error:
-        raise AudioFormatError(f"{path}: {error}") from error
-
-
-def resample(waveform: Waveform, input_rate: int, output_rate: int) -> Waveform:
-    """A whole waveform at another sample rate."""
-    if input_rate == output_rate or not len(waveform):
-        return waveform
-    import soxr
-
-    output: Waveform = soxr.resample(waveform, input_rate, output_rate)
-    return output
 
 
 def _missing(package: str) -> MissingDependencyError:

@@ -7,8 +7,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from edgeasr.errors import ConfigError  # noqa: E402
-from edgeasr.train.dataset import ClipStore, Dataset, encode_text, to_float  # noqa: E402
+from edgeasr.errors import AudioFormatError, ConfigError  # noqa: E402
+from edgeasr.train.clips import ClipStore, to_float  # noqa: E402
+from edgeasr.train.dataset import Dataset, encode_text  # noqa: E402
 from edgeasr.train.loop import BatchStream, make_dataset  # noqa: E402
 from edgeasr.train.manifest import data_dir, read_manifest  # noqa: E402
 from edgeasr.train.recipe import read_recipe  # noqa: E402
@@ -101,7 +102,7 @@ def test_mistakes_are_named(tone_data, tmp_path):
         encode_text("ax", ["<blank>", "|", "a"], "|")
     noise = tmp_path / "noise.flac"
     noise.write_bytes(b"not sound")
-    with pytest.raises(ConfigError, match=r"noise\.flac cannot be read"):
+    with pytest.raises(AudioFormatError, match=r"noise\.flac"):
         ClipStore(tmp_path / "cache", 16000).load("y", [noise])
 
 
