@@ -310,7 +310,10 @@ def speak(clip: Clip) -> float | None:
 
 
 def engine_command(speaker: Speaker, rate: float, text: str, wav: Path) -> tuple[list[str], str]:
-    """The command that speaks a sentence into a file, and what it reads from standard input."""
+    """The command that speaks a sentence into a file, and what it reads from standard input.
+
+    festival has no one setting for the pitch of all its voices; there, `Speaker.scale` alone moves it.
+    """
     if speaker.engine == "flite":
         pitch = (
             ["f0_shift", speaker.pitch]

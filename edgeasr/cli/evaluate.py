@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import product
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -194,8 +196,15 @@ def _measure(sender: Connection, loader: Loader, sets: Sequence[EvaluationSet], 
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
     progress = ProgressBar(label)
+    parent = parent_process()
+
+    def update(done_s: float, total_s: float) -> None:
+        if parent is not None and not parent.is_alive():
+            sys.exit(1)  # nobody waits for the result any more
+        progress.update(done_s, total_s)
+
     try:
-        outcome: SystemResult | Exception = measure(loader, sets, normaliser(language), progress.update)
+        outcome: SystemResult | Exception = measure(loader, sets, normaliser(language), update)
     except (EdgeAsrError, OSError) as error:
         outcome = error
     progress.clear()
