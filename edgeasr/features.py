@@ -101,5 +101,4 @@ def log_mel(waveform: NDArray[Any], config: LogMelConfig | None = None) -> NDArr
     # Integers are not converted: whether their range is +-1 or +-32768 would be a guess.
     if np.issubdtype(waveform.dtype, np.floating):
         waveform = np.ascontiguousarray(waveform, dtype=np.float32)
-    frontend = LogMelFrontend(config)
-    return np.concatenate([frontend.accept(waveform), frontend.finish()])
+    return _core.log_mel(waveform, LogMelConfig() if config is None else config)

@@ -89,20 +89,26 @@ py::array_t<float> to_array(std::vector<float> features, int num_mel_bins) {
   return py::array_t<float>({rows, columns}, data, base);
 }
 
+// The samples of a contiguous float32 array of shape (num_samples,).
+std::pair<const float*, std::size_t> samples_of(const py::array& waveform) {
+  if (!py::isinstance<py::array_t<float, py::array::c_style>>(waveform) || waveform.ndim() != 1) {
+    throw InputError("waveform must be a contiguous float32 array of shape (num_samples,), got " +
+                     py::str(waveform.dtype()).cast<std::string>() + " of shape " +
+                     py::str(waveform.attr("shape")).cast<std::string>());
+  }
+  return {static_cast<const float*>(waveform.data()), static_cast<std::size_t>(waveform.size())};
+}
+
 // A frontend that refuses two callers at once instead of mixing their samples.
 class Frontend {
  public:
   Frontend(const LogMelConfig& config, const FrameKernel* kernel) : frontend_(config, kernel) {}
 
   py::array_t<float> accept(const py::array& waveform) {
-    if (!waveform.dtype().is(py::dtype::of<float>()) || waveform.ndim() != 1 ||
-        (waveform.flags() & py::array::c_style) == 0) {
-      throw InputError("waveform must be a contiguous float32 array of shape (num_samples,), got " +
-                       py::str(waveform.dtype()).cast<std::string>() + " of shape " +
-                       py::str(waveform.attr("shape")).cast<std::string>());
-    }
-    const float* samples = static_cast<const float*>(waveform.data());
-    const std::size_t num_samples = static_cast<std::size_t>(waveform.size());
+    const auto [data, size] = samples_of(waveform);
+    // Copies, because a lambda cannot capture the names of a structured binding in C++17.
+    const float* samples = data;
+    const std::size_t num_samples = size;
     return call([&](std::vector<float>& features) { frontend_.accept(samples, num_samples, features); });
   }
 
@@ -162,6 +168,20 @@ void register_log_mel(py::module_& m) {
       .def("reset", &Frontend::reset)
       .def_property_readonly("kernel", &Frontend::kernel);
 
+  m.def(
+      "log_mel",
+      [](const py::array& waveform, const py::object& config) {
+        LogMelFrontend frontend(config_from(config));
+        const auto [samples, num_samples] = samples_of(waveform);
+        std::vector<float> features;
+        {
+          const py::gil_scoped_release unlocked;
+          frontend.accept(samples, num_samples, features);
+          frontend.finish(features);
+        }
+        return to_array(std::move(features), frontend.config().num_mel_bins);
+      },
+      py::arg("waveform"), py::arg("config"));
   m.def("validate_log_mel_config", [](const py::object& config) { config_from(config).validate(); },
         py::arg("config"));
   m.def("log_mel_config_defaults", &config_defaults);

@@ -26,7 +26,7 @@ std::vector<int> factorize(int n) {
 void push_unit_root(std::vector<double>& out, int numerator, int denominator) {
   const double angle = 2.0 * kPi * static_cast<double>(numerator) / static_cast<double>(denominator);
   out.push_back(std::cos(angle));
-  out.push_back(static_cast<double>(-std::sin(angle)));
+  out.push_back(-std::sin(angle));
 }
 
 }  // namespace
@@ -35,11 +35,14 @@ bool RealFftPlan::is_supported(int n_fft) {
   return n_fft >= 4 && n_fft <= kMaxLength && n_fft % 2 == 0 && !factorize(n_fft / 2).empty();
 }
 
+void RealFftPlan::require_supported(int n_fft) {
+  if (is_supported(n_fft)) return;
+  throw ConfigError("n_fft is " + std::to_string(n_fft) + "; it must be even, from 4 to " + std::to_string(kMaxLength) +
+                    ", with no prime factor above 5");
+}
+
 RealFftPlan::RealFftPlan(int n_fft) : n_fft_(n_fft) {
-  if (!is_supported(n_fft)) {
-    throw ConfigError("n_fft is " + std::to_string(n_fft) + "; it must be even, from 4 to " +
-                      std::to_string(kMaxLength) + ", with no prime factor above 5");
-  }
+  require_supported(n_fft);
   const int points = n_fft / 2;
   int span = points;
   for (const int radix : factorize(points)) {

@@ -34,6 +34,7 @@ class RealFftPlan {
  public:
   // Throws ConfigError unless is_supported(n_fft).
   explicit RealFftPlan(int n_fft);
+  static void require_supported(int n_fft);
 
   // Even lengths from 4 to kMaxLength without prime factors above 5.
   static bool is_supported(int n_fft);

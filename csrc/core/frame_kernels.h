@@ -1,8 +1,8 @@
 // The arithmetic of the log-mel frontend, compiled once for each instruction set and chosen when the program runs.
 //
-// Samples come and features go as floats; in between everything is double, and only the logarithm is float again. In
-// float, the roundings of the FFT stand 70 to 80 dB below a frame's loudest bins, and quiet low bands of loud frames
-// miss the true value by up to 2e-3; in double the features are the float nearest to the truth, or the next one.
+// Samples come and features go as floats; from the window to the power spectrum everything is double. In float, the
+// roundings of the FFT stand 70 to 80 dB below a frame's loudest bins, and quiet low bands of loud frames miss the true
+// value by more than 1e-3; in double the features are within 2e-6 of it.
 //
 // All kernels give the same bits. Several frames lie side by side in the lanes of the vector registers, and no
 // operation mixes lanes, so a frame's value depends neither on its lane nor on its neighbours; and the compiler may not
@@ -34,7 +34,7 @@ struct LogMelTables {
   float log_floor;
   const double* half_window;  // the window times 0.5, which the FFT expects
   const MelBand* bands;
-  const double* weights;
+  const float* weights;
 };
 
 struct FrameKernel {
@@ -49,7 +49,8 @@ struct FrameKernel {
 
 inline constexpr std::size_t kScratchAlignment = 64;
 
-// The number of doubles that a kernel needs to work in: for each lane a frame, a power spectrum, and the bands (floats).
+// The number of doubles that a kernel needs to work in: for each lane the FFT's n_fft values, and beside them a power
+// spectrum (in doubles when it is asked for by itself) and the bands.
 constexpr std::size_t scratch_size(int n_fft, int num_mel_bins) {
   constexpr std::size_t kMaxLanes = 8;
   return kMaxLanes * (static_cast<std::size_t>(n_fft) + static_cast<std::size_t>(n_fft / 2 + 1) +

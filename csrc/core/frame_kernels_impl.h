@@ -8,6 +8,13 @@
 #include <cstdint>
 #include <utility>
 
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+#if defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
 #include "core/frame_kernels.h"
 
 namespace edgeasr {
@@ -37,6 +44,43 @@ inline Floats<W> load_unaligned(const float* from) {
 template <int W>
 inline void store_unaligned(float* to, Floats<W> value) {
   __builtin_memcpy(to, &value, sizeof value);
+}
+
+// GCC 12 splits conversions between vectors of different sizes into halves or single elements; hence the intrinsics.
+template <int W>
+inline Doubles<W> widen(Floats<W> value) {
+#if defined(__SSE2__)
+  if constexpr (W == 2) return _mm_cvtps_pd(_mm_castpd_ps(_mm_set_sd(__builtin_bit_cast(double, value))));
+#endif
+#if defined(__AVX__)
+  if constexpr (W == 4) return _mm256_cvtps_pd(value);
+#endif
+#if defined(__AVX512F__)
+  // With a mask of ones: the plain form draws a false warning from GCC 12 about an uninitialised variable.
+  if constexpr (W == 8) return _mm512_maskz_cvtps_pd(0xff, value);
+#endif
+#if defined(__ARM_NEON) && defined(__aarch64__)
+  if constexpr (W == 2) return vcvt_f64_f32(value);
+#endif
+  return __builtin_convertvector(value, Doubles<W>);
+}
+
+template <int W>
+inline Floats<W> narrow(Doubles<W> value) {
+#if defined(__AVX512F__)
+  if constexpr (W == 8) return _mm512_maskz_cvtpd_ps(0xff, value);
+#endif
+  return __builtin_convertvector(value, Floats<W>);
+}
+
+template <int W>
+inline void put(Doubles<W>* to, Doubles<W> value) {
+  *to = value;
+}
+
+template <int W>
+inline void put(Floats<W>* to, Doubles<W> value) {
+  *to = narrow<W>(value);
 }
 
 // --- Transposition: rows of samples of one frame <-> vectors of one sample of all frames ---
@@ -78,35 +122,44 @@ inline void transpose(Floats<W>* rows) {
   }
 }
 
-// out[i] = sample i of all frames. Lanes beyond `num_frames` repeat the last frame.
+// out[i] = sample i of all frames; returns the frames' sums. Lanes beyond `num_frames` repeat the last frame.
 template <int W>
-inline void gather_frames(const float* samples, int hop_length, int num_frames, int win_length, Doubles<W>* out) {
+inline Doubles<W> gather_frames(const float* samples, int hop_length, int num_frames, int win_length, Doubles<W>* out) {
   const float* frame[W];
   for (int lane = 0; lane < W; ++lane) {
     const int f = lane < num_frames ? lane : num_frames - 1;
     frame[lane] = samples + static_cast<std::ptrdiff_t>(f) * hop_length;
   }
+  // Sum k takes the samples i with i % 4 = k, whatever W: one sum alone would wait for each addition to finish.
+  Doubles<W> sum0{}, sum1{}, sum2{}, sum3{};
+  constexpr int kStep = W > 4 ? W : 4;
   int i = 0;
-  if constexpr (W == 2) {
-    for (; i + 4 <= win_length; i += 4) {
+  for (; i + kStep <= win_length; i += kStep) {
+    Floats<W> rows[kStep];
+    if constexpr (W == 2) {
       const Floats<4> a = load_unaligned<4>(frame[0] + i);
       const Floats<4> b = load_unaligned<4>(frame[1] + i);
-      out[i] = __builtin_convertvector(__builtin_shufflevector(a, b, 0, 4), Doubles<W>);
-      out[i + 1] = __builtin_convertvector(__builtin_shufflevector(a, b, 1, 5), Doubles<W>);
-      out[i + 2] = __builtin_convertvector(__builtin_shufflevector(a, b, 2, 6), Doubles<W>);
-      out[i + 3] = __builtin_convertvector(__builtin_shufflevector(a, b, 3, 7), Doubles<W>);
-    }
-  } else {
-    for (; i + W <= win_length; i += W) {
-      Floats<W> rows[W];
+      rows[0] = __builtin_shufflevector(a, b, 0, 4);
+      rows[1] = __builtin_shufflevector(a, b, 1, 5);
+      rows[2] = __builtin_shufflevector(a, b, 2, 6);
+      rows[3] = __builtin_shufflevector(a, b, 3, 7);
+    } else {
       for (int lane = 0; lane < W; ++lane) rows[lane] = load_unaligned<W>(frame[lane] + i);
       transpose<W>(rows);
-      for (int r = 0; r < W; ++r) out[i + r] = __builtin_convertvector(rows[r], Doubles<W>);
+    }
+    for (int r = 0; r < kStep; r += 4) {
+      sum0 += out[i + r] = widen<W>(rows[r]);
+      sum1 += out[i + r + 1] = widen<W>(rows[r + 1]);
+      sum2 += out[i + r + 2] = widen<W>(rows[r + 2]);
+      sum3 += out[i + r + 3] = widen<W>(rows[r + 3]);
     }
   }
+  Doubles<W>* const sums[4] = {&sum0, &sum1, &sum2, &sum3};
   for (; i < win_length; ++i) {
     for (int lane = 0; lane < W; ++lane) out[i][lane] = static_cast<double>(frame[lane][i]);
+    *sums[i % 4] += out[i];
   }
+  return (sum0 + sum1) + (sum2 + sum3);
 }
 
 // The inverse: features[f][m] = in[m][f].
@@ -141,24 +194,10 @@ inline void scatter_features(const float* in, int num_frames, int num_mel_bins, 
 
 // --- Window ---
 
-// Removes the mean, applies preemphasis and the window, in place; and fills up with zeros to n_fft.
+// Takes the means off, applies preemphasis and the window, in place; and fills up with zeros to n_fft.
 template <int W>
-inline void apply_window(const LogMelTables& tables, Doubles<W>* x) {
+inline void apply_window(const LogMelTables& tables, Doubles<W> mean, Doubles<W>* x) {
   const int n = tables.win_length;
-  Doubles<W> mean{};
-  if (tables.remove_dc_offset) {
-    // Four sums, because one would wait for each addition to finish.
-    Doubles<W> sum0{}, sum1{}, sum2{}, sum3{};
-    int i = 0;
-    for (; i + 4 <= n; i += 4) {
-      sum0 += x[i];
-      sum1 += x[i + 1];
-      sum2 += x[i + 2];
-      sum3 += x[i + 3];
-    }
-    for (; i < n; ++i) sum0 += x[i];
-    mean = ((sum0 + sum1) + (sum2 + sum3)) / static_cast<double>(n);
-  }
   const double* window = tables.half_window;
   if (tables.preemphasis != 0.0) {
     // (x[i] - mean) - p (x[i-1] - mean), with the means taken together. The first sample has no other before it; Kaldi
@@ -206,10 +245,15 @@ inline Complex<W> scale(Complex<W> a, double factor) {
   return {a.re * factor, a.im * factor};
 }
 
-// a times the complex number at `root` (a pair of doubles).
 template <int W>
-inline Complex<W> rotate(Complex<W> a, const double* root) {
-  return {a.re * root[0] - a.im * root[1], a.re * root[1] + a.im * root[0]};
+inline Complex<W> operator*(Complex<W> a, Complex<W> b) {
+  return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+
+// The complex number at `from`, a pair of doubles, in all lanes.
+template <int W>
+inline Complex<W> splat(const double* from) {
+  return {Doubles<W>{} + from[0], Doubles<W>{} + from[1]};
 }
 
 // The discrete Fourier transform of Radix points: the small transforms of which the passes are made.
@@ -265,38 +309,40 @@ inline void small_dft(Complex<W> (&a)[5]) {
 }
 
 // The butterflies of one pass that share their twiddle factors. `roots` is ignored unless Twiddled.
+// Always inlined: where there is one butterfly for each set of factors, as in the first pass, a call costs as much.
 template <int W, int Radix, bool Twiddled>
-inline void butterflies(Doubles<W>* x, std::ptrdiff_t start, std::ptrdiff_t points, std::ptrdiff_t span,
+[[gnu::always_inline]] inline void butterflies(Doubles<W>* x, const Doubles<W>* end, std::ptrdiff_t step, std::ptrdiff_t stride,
                         const double* roots) {
-  constexpr int kNumRoots = 2 * (Radix - 1);
-  const std::ptrdiff_t stride = 2 * (span / Radix);
   // Copied, because the compiler must assume that writing to x could change what `roots` points to.
-  double root[kNumRoots];
+  Complex<W> root[Radix];
   if constexpr (Twiddled) {
-    for (int i = 0; i < kNumRoots; ++i) root[i] = roots[i];
+    for (int q = 1; q < Radix; ++q) root[q] = splat<W>(roots + 2 * (q - 1));
   }
-  Doubles<W>* const end = x + 2 * points;
-  for (Doubles<W>* block = x + 2 * start; block < end; block += 2 * span) {
+  for (; x < end; x += step) {
     Complex<W> a[Radix];
-    for (int q = 0; q < Radix; ++q) a[q] = {block[q * stride], block[q * stride + 1]};
+    for (int q = 0; q < Radix; ++q) a[q] = {x[q * stride], x[q * stride + 1]};
     small_dft<W>(a);
     for (int q = 0; q < Radix; ++q) {
-      const Complex<W> value = Twiddled && q > 0 ? rotate(a[q], root + 2 * (q - 1)) : a[q];
-      block[q * stride] = value.re;
-      block[q * stride + 1] = value.im;
+      const Complex<W> value = Twiddled && q > 0 ? a[q] * root[q] : a[q];
+      x[q * stride] = value.re;
+      x[q * stride + 1] = value.im;
     }
   }
 }
 
 template <int W, int Radix>
 inline void fft_pass(const RealFftTables& tables, const FftPass& pass, Doubles<W>* x) {
-  const int points = tables.n_fft / 2;
-  const int span = pass.span;
+  Doubles<W>* const end = x + tables.n_fft;
+  const std::ptrdiff_t step = 2 * pass.span;
+  const std::ptrdiff_t stride = step / Radix;
   const double* roots = tables.twiddles + pass.twiddle_offset;
+  const int num_roots = pass.span / Radix;
   // For j = 0 all the factors are 1.
-  butterflies<W, Radix, false>(x, 0, points, span, nullptr);
-  for (int j = 1; j < span / Radix; ++j) {
-    butterflies<W, Radix, true>(x, j, points, span, roots + j * 2 * (Radix - 1));
+  butterflies<W, Radix, false>(x, end, step, stride, nullptr);
+  for (int j = 1; j < num_roots; ++j) {
+    roots += 2 * (Radix - 1);
+    x += 2;
+    butterflies<W, Radix, true>(x, end, step, stride, roots);
   }
 }
 
@@ -321,36 +367,36 @@ inline Doubles<W> squared(Complex<W> a) {
 // The power of bins 0 .. n_fft / 2, from the complex FFT of *half* the samples (so that no factor 1/2 is left here).
 // With Z the complex FFT of M = n_fft / 2 points, the even and the odd samples' spectra are
 // E = Z[k] + conj Z[M-k] and O = -i (Z[k] - conj Z[M-k]), and X[k] = E + w^k O, X[M-k] = conj(E - w^k O).
-template <int W>
-inline void join_halves(const RealFftTables& tables, const Doubles<W>* x, Doubles<W>* power) {
+// Out is Doubles or Floats: rounded to float, powers that are only to be summed lose nothing that shows.
+template <int W, typename Out>
+inline void join_halves(const RealFftTables& tables, const Doubles<W>* x, Out* power) {
   const int points = tables.n_fft / 2;
   const Doubles<W> first = 2.0 * (x[0] + x[1]);
   const Doubles<W> last = 2.0 * (x[0] - x[1]);
-  power[0] = first * first;
-  power[points] = last * last;
+  put<W>(power, first * first);
+  put<W>(power + points, last * last);
   for (int k = 1; 2 * k <= points; ++k) {
     const Doubles<W>* at = x + 2 * tables.positions[k];
     const Doubles<W>* mirrored = x + 2 * tables.positions[points - k];
     const Complex<W> even{at[0] + mirrored[0], at[1] - mirrored[1]};
     const Complex<W> odd{at[1] + mirrored[1], mirrored[0] - at[0]};
-    const Complex<W> turned = rotate(odd, tables.join_twiddles + 2 * k);
-    power[k] = squared(even + turned);
-    power[points - k] = squared(even - turned);
+    const Complex<W> turned = odd * splat<W>(tables.join_twiddles + 2 * k);
+    put<W>(power + k, squared(even + turned));
+    put<W>(power + points - k, squared(even - turned));
   }
 }
 
 // --- Mel bands and logarithm ---
 
-// out[m] of all frames, as floats of W frames after each other.
 template <int W>
-inline void mel_bands(const LogMelTables& tables, const Doubles<W>* power, float* out) {
+inline void mel_bands(const LogMelTables& tables, const Floats<W>* power, Floats<W>* out) {
   for (int m = 0; m < tables.num_mel_bins; ++m) {
     const MelBand& band = tables.bands[m];
-    const Doubles<W>* bins = power + band.first_bin;
-    const double* weights = tables.weights + band.weight_offset;
-    Doubles<W> energy = bins[0] * weights[0];
+    const Floats<W>* bins = power + band.first_bin;
+    const float* weights = tables.weights + band.weight_offset;
+    Floats<W> energy = bins[0] * weights[0];
     for (int i = 1; i < band.num_bins; ++i) energy += bins[i] * weights[i];
-    store_unaligned<W>(out + m * W, __builtin_convertvector(energy, Floats<W>));
+    out[m] = energy;
   }
 }
 
@@ -391,19 +437,23 @@ inline void floor_and_log(float* values, int count, float floor) {
 template <int W>
 void log_mel_group(const LogMelTables& tables, const float* samples, int num_frames, double* scratch,
                    float* features) {
-  const int n_fft = tables.fft.n_fft;
+  const int win_length = tables.win_length;
+  const int num_mel_bins = tables.num_mel_bins;
   Doubles<W>* x = reinterpret_cast<Doubles<W>*>(scratch);
-  Doubles<W>* power = x + n_fft;
-  float* bands = reinterpret_cast<float*>(power + n_fft / 2 + 1);
-  gather_frames<W>(samples, tables.hop_length, num_frames, tables.win_length, x);
-  apply_window<W>(tables, x);
+  Floats<W>* power = reinterpret_cast<Floats<W>*>(x + tables.fft.n_fft);
+  Floats<W>* bands = power + tables.fft.n_fft / 2 + 1;
+
+  const Doubles<W> sums = gather_frames<W>(samples, tables.hop_length, num_frames, win_length, x);
+  const Doubles<W> mean = tables.remove_dc_offset ? sums / static_cast<double>(win_length) : Doubles<W>{};
+  apply_window<W>(tables, mean, x);
   complex_fft<W>(tables.fft, x);
   join_halves<W>(tables.fft, x, power);
   mel_bands<W>(tables, power, bands);
-  // Floats fill twice as many lanes; for an odd number of bands, one row more.
-  for (int lane = 0; lane < W; ++lane) bands[tables.num_mel_bins * W + lane] = 1.0f;
-  floor_and_log<2 * W>(bands, tables.num_mel_bins * W, tables.log_floor);
-  scatter_features<W>(bands, num_frames, tables.num_mel_bins, features);
+  // The logarithm takes bands in pairs, to fill its vectors; for an odd number of them there is one more.
+  bands[num_mel_bins] = Floats<W>{} + 1.0f;
+  float* values = reinterpret_cast<float*>(bands);
+  floor_and_log<2 * W>(values, num_mel_bins * W, tables.log_floor);
+  scatter_features<W>(values, num_frames, num_mel_bins, features);
 }
 
 template <int W>

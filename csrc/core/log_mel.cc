@@ -72,6 +72,37 @@ template <typename T>
   throw ConfigError(message.str());
 }
 
+// Everything but the bands, which are checked as they are made.
+void check_fields(const LogMelConfig& c) {
+  if (c.sample_rate < 1) refuse("sample_rate", c.sample_rate, "it must be a positive number of Hz");
+  RealFftPlan::require_supported(c.n_fft);
+  if (c.win_length < 2 || c.win_length > c.n_fft) {
+    refuse("win_length", c.win_length, "it must be from 2 to n_fft (" + std::to_string(c.n_fft) + ") samples");
+  }
+  if (c.hop_length < 1 || c.hop_length > RealFftPlan::kMaxLength) {
+    refuse("hop_length", c.hop_length,
+           "it must be from 1 to " + std::to_string(RealFftPlan::kMaxLength) + " samples");
+  }
+  if (c.num_mel_bins < 1 || c.num_mel_bins > c.n_fft / 2) {
+    refuse("num_mel_bins", c.num_mel_bins, "it must be from 1 to n_fft / 2 (" + std::to_string(c.n_fft / 2) + ")");
+  }
+  // Comparisons are written so that NaN fails them.
+  if (!(c.low_hz >= 0.0 && c.low_hz < c.high_hz)) {
+    std::ostringstream expected;
+    expected << "it must be at least 0 and below high_hz (" << c.high_hz << ")";
+    refuse("low_hz", c.low_hz, expected.str());
+  }
+  if (!(c.high_hz <= 0.5 * c.sample_rate)) {
+    std::ostringstream expected;
+    expected << "it must be at most half of sample_rate (" << 0.5 * c.sample_rate << ")";
+    refuse("high_hz", c.high_hz, expected.str());
+  }
+  if (!(c.preemphasis >= 0.0 && c.preemphasis <= 1.0)) refuse("preemphasis", c.preemphasis, "it must be from 0 to 1");
+  if (!(c.log_floor >= static_cast<double>(std::numeric_limits<float>::min()) && c.log_floor <= 1.0)) {
+    refuse("log_floor", c.log_floor, "it must be from 1.2e-38 to 1");
+  }
+}
+
 // --- Mel bands ---
 
 double hz_to_mel(MelScale scale, double hz) {
@@ -87,7 +118,7 @@ double mel_to_hz(MelScale scale, double mel) {
 
 struct Bands {
   std::vector<MelBand> bands;
-  std::vector<double> weights;
+  std::vector<float> weights;
 };
 
 // Triangles between edges that are equally spaced in mel: over mel as Kaldi draws them (mel-computations.cc), or over Hz
@@ -98,6 +129,11 @@ Bands make_bands(const LogMelConfig& config) {
   const double step = (high_mel - low_mel) / (config.num_mel_bins + 1);
   const double bin_hz = static_cast<double>(config.sample_rate) / config.n_fft;
   const bool over_mel = config.mel_scale == MelScale::kKaldi;
+  // Where the FFT bins lie on the axis over which the triangles are drawn.
+  std::vector<double> positions;
+  for (int k = 0; k <= config.n_fft / 2; ++k) {
+    positions.push_back(over_mel ? hz_to_mel(config.mel_scale, k * bin_hz) : k * bin_hz);
+  }
   Bands result;
   for (int m = 0; m < config.num_mel_bins; ++m) {
     double edges_hz[3];
@@ -110,13 +146,12 @@ Bands make_bands(const LogMelConfig& config) {
     const double height = config.mel_norm == MelNorm::kSlaney ? 2.0 / (edges_hz[2] - edges_hz[0]) : 1.0;
     MelBand band{0, 0, result.weights.size()};
     for (int k = 0; k <= config.n_fft / 2; ++k) {
-      const double hz = k * bin_hz;
-      const double at = over_mel ? hz_to_mel(config.mel_scale, hz) : hz;
+      const double at = positions[static_cast<std::size_t>(k)];
       const double weight = std::min((at - edges[0]) / (edges[1] - edges[0]), (edges[2] - at) / (edges[2] - edges[1]));
       if (weight <= 0.0) continue;
       if (band.num_bins == 0) band.first_bin = k;
       ++band.num_bins;
-      result.weights.push_back(weight * height);
+      result.weights.push_back(static_cast<float>(weight * height));
     }
     if (band.num_bins == 0) {
       std::ostringstream message;
@@ -161,37 +196,12 @@ MelNorm parse_mel_norm(const std::string& name) { return parse(mel_norm_names(),
 Padding parse_padding(const std::string& name) { return parse(padding_names(), "padding", name); }
 
 void LogMelConfig::validate() const {
-  if (sample_rate < 1) refuse("sample_rate", sample_rate, "it must be a positive number of Hz");
-  const RealFftPlan refuses_bad_n_fft(n_fft);
-  if (win_length < 2 || win_length > n_fft) {
-    refuse("win_length", win_length, "it must be from 2 to n_fft (" + std::to_string(n_fft) + ") samples");
-  }
-  if (hop_length < 1 || hop_length > RealFftPlan::kMaxLength) {
-    refuse("hop_length", hop_length, "it must be from 1 to " + std::to_string(RealFftPlan::kMaxLength) + " samples");
-  }
-  if (num_mel_bins < 1 || num_mel_bins > n_fft / 2) {
-    refuse("num_mel_bins", num_mel_bins, "it must be from 1 to n_fft / 2 (" + std::to_string(n_fft / 2) + ")");
-  }
-  // Comparisons are written so that NaN fails them.
-  if (!(low_hz >= 0.0 && low_hz < high_hz)) {
-    std::ostringstream expected;
-    expected << "it must be at least 0 and below high_hz (" << high_hz << ")";
-    refuse("low_hz", low_hz, expected.str());
-  }
-  if (!(high_hz <= 0.5 * sample_rate)) {
-    std::ostringstream expected;
-    expected << "it must be at most half of sample_rate (" << 0.5 * sample_rate << ")";
-    refuse("high_hz", high_hz, expected.str());
-  }
-  if (!(preemphasis >= 0.0 && preemphasis <= 1.0)) refuse("preemphasis", preemphasis, "it must be from 0 to 1");
-  if (!(log_floor >= static_cast<double>(std::numeric_limits<float>::min()) && log_floor <= 1.0)) {
-    refuse("log_floor", log_floor, "it must be from 1.2e-38 to 1");
-  }
+  check_fields(*this);
   make_bands(*this);
 }
 
 LogMelFrontend::LogMelFrontend(const LogMelConfig& config, const FrameKernel* kernel)
-    : config_((config.validate(), config)),
+    : config_((check_fields(config), config)),
       kernel_(kernel != nullptr ? kernel : frame_kernels().front()),
       fft_(config.n_fft),
       half_window_(make_half_window(config)) {
@@ -256,7 +266,7 @@ std::int64_t LogMelFrontend::total_frames() const {
 
 std::int64_t LogMelFrontend::reflect(std::int64_t index) const {
   const bool repeats_edge = config_.padding == Padding::kKaldi;
-  if (num_samples_ == 1) return 0;
+  if (num_samples_ <= 1) return 0;
   const std::int64_t period = repeats_edge ? 2 * num_samples_ : 2 * (num_samples_ - 1);
   const std::int64_t wrapped = ((index % period) + period) % period;
   if (wrapped < num_samples_) return wrapped;
@@ -308,6 +318,13 @@ void LogMelFrontend::accept(const float* samples, std::size_t num_samples, std::
     message << "sample " << num_samples_ + (bad - samples) << " is " << *bad
             << "; a waveform holds finite values, normally in [-1, 1]";
     throw InputError(message.str());
+  }
+
+  // Room for all the frames at once, or twice the room there was: many small calls must not copy each time.
+  const std::size_t num_values = (num_samples / static_cast<std::size_t>(config_.hop_length) + 2) *
+                                 static_cast<std::size_t>(config_.num_mel_bins);
+  if (features.size() + num_values > features.capacity()) {
+    features.reserve(std::max(features.size() + num_values, 2 * features.capacity()));
   }
 
   // Only when mirrored samples are needed must there be samples to mirror.

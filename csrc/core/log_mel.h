@@ -72,7 +72,7 @@ MelNorm parse_mel_norm(const std::string& name);
 Padding parse_padding(const std::string& name);
 
 // Natural logarithms of the mel band powers of overlapping frames, in Kaldi's order: mean removal, preemphasis, window,
-// zero-padded FFT, power, mel bands, floor and logarithm; in double up to the logarithm.
+// zero-padded FFT, power, mel bands, floor and logarithm; in double up to the power.
 //
 //   LogMelFrontend frontend(LogMelConfig{});
 //   std::vector<float> features;                       // row-major, num_mel_bins per frame
@@ -125,7 +125,7 @@ class LogMelFrontend {
   RealFftPlan fft_;
   std::vector<double> half_window_;
   std::vector<MelBand> bands_;
-  std::vector<double> weights_;
+  std::vector<float> weights_;
   LogMelTables tables_{};
   std::vector<ScratchBlock> scratch_;
 
