@@ -47,7 +47,7 @@ def build_wheel(session: nox.Session) -> Path:
         shutil.rmtree(WHEELS, ignore_errors=True)
         session.run(
             *(sys.executable, "-m", "pip", "wheel", "--no-deps", f"--wheel-dir={WHEELS}"),
-            *("--config-settings=build-dir=build/wheel-{wheel_tag}", "--config-settings=build.verbose=false"),
+            "--config-settings=build-dir=build/wheel-{wheel_tag}",
             *("--config-settings=cmake.define.EDGEASR_WARNINGS_AS_ERRORS=ON", str(ROOT)),
             external=True,
         )
