@@ -182,8 +182,8 @@ void register_log_mel(py::module_& m) {
         return to_array(std::move(features), frontend.config().num_mel_bins);
       },
       py::arg("waveform"), py::arg("config"));
-  m.def("validate_log_mel_config", [](const py::object& config) { config_from(config).validate(); },
-        py::arg("config"));
+  m.def(
+      "validate_log_mel_config", [](const py::object& config) { config_from(config).validate(); }, py::arg("config"));
   m.def("log_mel_config_defaults", &config_defaults);
   m.def("log_mel_kernels", [] {
     std::vector<std::string> names;

@@ -66,8 +66,12 @@ RealFftPlan::RealFftPlan(int n_fft) : n_fft_(n_fft) {
 }
 
 RealFftTables RealFftPlan::tables() const {
-  return {n_fft_,           static_cast<int>(passes_.size()), passes_.data(),
-          twiddles_.data(), positions_.data(),                join_twiddles_.data()};
+  return {n_fft_,
+          static_cast<int>(passes_.size()),
+          passes_.data(),
+          twiddles_.data(),
+          positions_.data(),
+          join_twiddles_.data()};
 }
 
 }  // namespace edgeasr

@@ -94,7 +94,8 @@ inline Floats<W> interleave(Floats<W> a, Floats<W> b, std::integer_sequence<int,
 // Alternating blocks of D elements of a and b: the even blocks of both (or the odd blocks of both).
 template <int W, int D, bool Odd, int... I>
 inline Floats<W> exchange(Floats<W> a, Floats<W> b, std::integer_sequence<int, I...>) {
-  return __builtin_shufflevector(a, b, ((I / D) % 2 == 0 ? I + (Odd ? D : 0) : W + I - (Odd ? 0 : D))...);
+  // Block n of the result is block n of a, or n - 1 of b; one further for the odd ones.
+  return __builtin_shufflevector(a, b, (I + ((I / D) % 2 == 0 ? 0 : W - D) + (Odd ? D : 0))...);
 }
 
 // Transposes W x W elements in place.
@@ -132,7 +133,7 @@ inline Doubles<W> gather_frames(const float* samples, int hop_length, int num_fr
   }
   // Sum k takes the samples i with i % 4 = k, whatever W: one sum alone would wait for each addition to finish.
   Doubles<W> sum0{}, sum1{}, sum2{}, sum3{};
-  constexpr int kStep = W > 4 ? W : 4;
+  constexpr int kStep = W + (W == 2 ? 2 : 0);
   int i = 0;
   for (; i + kStep <= win_length; i += kStep) {
     Floats<W> rows[kStep];
@@ -311,8 +312,8 @@ inline void small_dft(Complex<W> (&a)[5]) {
 // The butterflies of one pass that share their twiddle factors. `roots` is ignored unless Twiddled.
 // Always inlined: where there is one butterfly for each set of factors, as in the first pass, a call costs as much.
 template <int W, int Radix, bool Twiddled>
-[[gnu::always_inline]] inline void butterflies(Doubles<W>* x, const Doubles<W>* end, std::ptrdiff_t step, std::ptrdiff_t stride,
-                        const double* roots) {
+[[gnu::always_inline]] inline void butterflies(Doubles<W>* x, const Doubles<W>* end, std::ptrdiff_t step,
+                                               std::ptrdiff_t stride, const double* roots) {
   // Copied, because the compiler must assume that writing to x could change what `roots` points to.
   Complex<W> root[Radix];
   if constexpr (Twiddled) {
@@ -435,8 +436,7 @@ inline void floor_and_log(float* values, int count, float floor) {
 
 // One group of up to W frames.
 template <int W>
-void log_mel_group(const LogMelTables& tables, const float* samples, int num_frames, double* scratch,
-                   float* features) {
+void log_mel_group(const LogMelTables& tables, const float* samples, int num_frames, double* scratch, float* features) {
   const int win_length = tables.win_length;
   const int num_mel_bins = tables.num_mel_bins;
   Doubles<W>* x = reinterpret_cast<Doubles<W>*>(scratch);

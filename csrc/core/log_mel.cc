@@ -80,8 +80,7 @@ void check_fields(const LogMelConfig& c) {
     refuse("win_length", c.win_length, "it must be from 2 to n_fft (" + std::to_string(c.n_fft) + ") samples");
   }
   if (c.hop_length < 1 || c.hop_length > RealFftPlan::kMaxLength) {
-    refuse("hop_length", c.hop_length,
-           "it must be from 1 to " + std::to_string(RealFftPlan::kMaxLength) + " samples");
+    refuse("hop_length", c.hop_length, "it must be from 1 to " + std::to_string(RealFftPlan::kMaxLength) + " samples");
   }
   if (c.num_mel_bins < 1 || c.num_mel_bins > c.n_fft / 2) {
     refuse("num_mel_bins", c.num_mel_bins, "it must be from 1 to n_fft / 2 (" + std::to_string(c.n_fft / 2) + ")");
@@ -121,8 +120,8 @@ struct Bands {
   std::vector<float> weights;
 };
 
-// Triangles between edges that are equally spaced in mel: over mel as Kaldi draws them (mel-computations.cc), or over Hz
-// as librosa does (filters.mel). Throws ConfigError when a band holds no FFT bin.
+// Triangles between edges that are equally spaced in mel: over mel as Kaldi draws them (mel-computations.cc), or over
+// Hz as librosa does (filters.mel). Throws ConfigError when a band holds no FFT bin.
 Bands make_bands(const LogMelConfig& config) {
   const double low_mel = hz_to_mel(config.mel_scale, config.low_hz);
   const double high_mel = hz_to_mel(config.mel_scale, config.high_hz);
@@ -313,7 +312,8 @@ void LogMelFrontend::accept(const float* samples, std::size_t num_samples, std::
   bool all_good = true;
   for (std::size_t i = 0; i < num_samples; ++i) all_good &= std::abs(samples[i]) <= kMaxSample;
   if (!all_good) {
-    const float* bad = std::find_if(samples, samples + num_samples, [](float s) { return !(std::abs(s) <= kMaxSample); });
+    const float* bad =
+        std::find_if(samples, samples + num_samples, [](float s) { return !(std::abs(s) <= kMaxSample); });
     std::ostringstream message;
     message << "sample " << num_samples_ + (bad - samples) << " is " << *bad
             << "; a waveform holds finite values, normally in [-1, 1]";
@@ -321,8 +321,8 @@ void LogMelFrontend::accept(const float* samples, std::size_t num_samples, std::
   }
 
   // Room for all the frames at once, or twice the room there was: many small calls must not copy each time.
-  const std::size_t num_values = (num_samples / static_cast<std::size_t>(config_.hop_length) + 2) *
-                                 static_cast<std::size_t>(config_.num_mel_bins);
+  const std::size_t num_values =
+      (num_samples / static_cast<std::size_t>(config_.hop_length) + 2) * static_cast<std::size_t>(config_.num_mel_bins);
   if (features.size() + num_values > features.capacity()) {
     features.reserve(std::max(features.size() + num_values, 2 * features.capacity()));
   }
