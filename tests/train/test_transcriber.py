@@ -13,7 +13,8 @@ from bundles import TINY
 from edgeasr import Recognizer
 from edgeasr.errors import AudioFormatError, ConfigError, MissingDependencyError
 from edgeasr.train import transcriber
-from edgeasr.train.transcriber import load_bundle, peer_loader, read_audio, resample
+from edgeasr.train.clips import read_audio, resample
+from edgeasr.train.transcriber import load_bundle, peer_loader
 
 FILES = ("encoder.int8.onnx", "decoder.onnx", "joiner.int8.onnx", "tokens.txt")
 
