@@ -354,9 +354,10 @@ def _json_row(row: Row) -> dict[str, Any]:
 
 
 def _command(args: argparse.Namespace) -> str:
-    """The command that measures the same again."""
+    """The command that measures the same again; of a folder far from here only the name, which is all that travels."""
+    models = [Path(model).name if Path(model).is_absolute() else model for model in args.model or ()]
     words = ["edgeasr evaluate", *args.sets]
-    for option, values in (("--model", args.model), ("--decoder", args.decoder), ("--peer", args.peer)):
+    for option, values in (("--model", models), ("--decoder", args.decoder), ("--peer", args.peer)):
         words += [f"{option} {value}" for value in values or ()]
     for option, value in (("--beam-size", args.beam_size), ("--limit", args.limit)):
         words += [f"{option} {value}"] if value else []

@@ -52,7 +52,7 @@ def test_an_evaluation_goes_into_the_bundle(data, bundle_dir):
     assert f"{figures['cer_percent']['value']:.1f} (" in text
     assert "tones; 7 updates." in text
     assert "### By gender" in text
-    assert f"--model {bundle_dir}" in text
+    assert "--model bundle --decoder greedy" in text
 
 
 def test_an_evaluation_of_another_bundle_is_refused(bundle_dir):
