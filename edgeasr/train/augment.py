@@ -29,7 +29,7 @@ class Speed:
     minimum: float = 0.88
     maximum: float = 1.12
 
-    def __call__(self, waveform: Waveform, sample_rate: int, rng: np.random.Generator) -> Waveform:
+    def __call__(self, waveform: Waveform, rng: np.random.Generator) -> Waveform:
         """Returns the waveform at a random speed."""
         if rng.random() >= self.probability:
             return waveform
@@ -144,7 +144,7 @@ class Augmentation:
     ) -> Waveform:
         """Applies the transforms on waveforms."""
         if self.speed:
-            waveform = self.speed(waveform, sample_rate, rng)
+            waveform = self.speed(waveform, rng)
         if self.room:
             waveform = self.room(waveform, sample_rate, rng)
         if self.noise:

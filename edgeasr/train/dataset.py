@@ -22,8 +22,6 @@ from edgeasr.train.augment import Augmentation, Waveform
 from edgeasr.train.clips import ClipStore, to_float
 from edgeasr.train.manifest import Utterance, read_manifest
 
-PCM_SCALE = 32768.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class Source:

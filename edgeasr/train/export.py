@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -71,7 +70,7 @@ def export_bundle(
         precision=precision,
         input_name=INPUT,
         chunk_frames=student.config.chunk_feature_frames,
-        pad_value=math.log(recipe.frontend.log_floor),
+        pad_value=recipe.pad_value,
         subsampling_factor=student.config.subsampling_factor,
         output_name=OUTPUT,
         states=tuple(

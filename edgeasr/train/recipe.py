@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -85,6 +86,11 @@ class Recipe:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
+
+    @property
+    def pad_value(self) -> float:
+        """The feature value of digital silence, which fills the last chunk of a clip."""
+        return math.log(self.frontend.log_floor)
 
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
