@@ -24,6 +24,7 @@ COMMANDS = {
     "listen": "turn what the microphone hears into text, live",
     "models": "list, show and verify bundles",
     "bench": "measure speed, latency, memory and start-up on this machine",
+    "label": "write transcripts for recordings that have none, with a teacher",
     "train": "train a student from a recipe",
     "export": "write the bundle of a trained student",
     "evaluate": "measure error rates and speed of bundles and peers",
