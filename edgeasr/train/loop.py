@@ -195,9 +195,9 @@ def make_optimizers(student: Student, config: OptimizerConfig) -> list[torch.opt
 
 
 def learning_rate(config: OptimizerConfig, step: int) -> float:
-    """Linear warm-up, then a cosine from the peak to the final rate."""
+    """Linear warm-up, the peak, and half a cosine from the peak to the final rate over the last steps."""
     warm = min(1.0, (step + 1) / config.warmup_steps)
-    progress = min(1.0, max(0.0, (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)))
+    progress = min(1.0, max(0.0, (step / config.steps - 1) / config.decay_share + 1))
     cosine = 0.5 * (1 + math.cos(math.pi * progress))
     return warm * (config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * cosine)
 

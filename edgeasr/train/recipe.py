@@ -32,13 +32,16 @@ class TokensConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for everything else, one cosine schedule.
+    """Muon (Jordan et al. 2024) for the matrices of the blocks, AdamW for everything else, one schedule.
 
-    Muon's updates are scaled to the size that AdamW's have (Liu et al. 2025), so that both share a learning rate.
+    Muon's updates are scaled to the size that AdamW's have (Liu et al. 2025), so that both share a learning rate. It
+    rises over `warmup_steps`, stays, and falls to the final rate over the last `decay_share` of the steps (Hägele et
+    al. 2024): until it falls, a run can be made longer by raising `steps`, and no step was planned for the old end.
     """
 
     steps: int = 10_000
     warmup_steps: int = 300
+    decay_share: float = 0.25
     learning_rate: float = 2e-3
     final_learning_rate: float = 2e-5
     weight_decay: float = 0.02

@@ -62,9 +62,9 @@ def test_a_checkpoint_of_another_student_is_refused(tone_recipe, tone_data, tmp_
         train(read_recipe(tone_recipe), **places)
 
 
-def test_the_schedule_warms_up_and_falls_along_a_cosine():
-    config = OptimizerConfig(steps=1000, warmup_steps=100, learning_rate=1.0, final_learning_rate=0.1)
+def test_the_schedule_warms_up_stays_and_falls_along_half_a_cosine():
+    config = OptimizerConfig(steps=1000, warmup_steps=100, decay_share=0.4, learning_rate=1.0, final_learning_rate=0.1)
     assert learning_rate(config, 49) == pytest.approx(0.5)
-    assert learning_rate(config, 100) == pytest.approx(1.0)
-    assert learning_rate(config, 550) == pytest.approx(0.55)
+    assert learning_rate(config, 100) == learning_rate(config, 600) == pytest.approx(1.0)
+    assert learning_rate(config, 800) == pytest.approx(0.55)
     assert learning_rate(config, 1000) == pytest.approx(0.1)
