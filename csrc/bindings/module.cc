@@ -6,4 +6,5 @@ PYBIND11_MODULE(_core, m) {
   edgeasr::register_errors(m);
   edgeasr::register_log_mel(m);
   edgeasr::register_ctc(m);
+  edgeasr::register_ctc_evidence(m);
 }
