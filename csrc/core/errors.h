@@ -24,6 +24,12 @@ class InputError : public Error {
   using Error::Error;
 };
 
+// A language model that is missing, damaged, foreign or of a newer version; the message names the file.
+class LanguageModelError : public Error {
+ public:
+  using Error::Error;
+};
+
 // A call that the stream's state does not allow, such as accept() after finish().
 class StreamStateError : public Error {
  public:
