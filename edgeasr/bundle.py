@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgeasr.confidence import FEATURES, MODES, Calibration
 from edgeasr.config import CtcBeamConfig, LogMelConfig
 from edgeasr.errors import BundleError, ConfigError
 from edgeasr.tokens import TokenTable
@@ -144,7 +145,8 @@ class Bundle:
         model: The acoustic model's contract.
         decoder: Decoder defaults.
         timing: Shifts of word times.
-        calibration: Confidence calibration per decoding mode; empty until fitted.
+        calibration: Confidence calibration by decoding mode (`confidence.MODES`); a mode that is not there is not
+            calibrated.
         card: Measured figures.
         files: Size and SHA-256 of each file, by name.
     """
@@ -161,7 +163,7 @@ class Bundle:
     model: ModelConfig
     decoder: DecoderConfig
     timing: TimingConfig
-    calibration: Mapping[str, Any]
+    calibration: Mapping[str, Calibration]
     card: Mapping[str, Any]
     files: Mapping[str, BundleFile]
 
@@ -261,7 +263,7 @@ def write_bundle(
     readme: str,
     decoder: DecoderConfig | None = None,
     timing: TimingConfig | None = None,
-    calibration: Mapping[str, Any] | None = None,
+    calibration: Mapping[str, Calibration] | None = None,
     card: Mapping[str, Any] | None = None,
 ) -> Bundle:
     """Writes a bundle; one that is there already is overwritten.
@@ -280,7 +282,7 @@ def write_bundle(
         readme: Text of the model card, `README.md`.
         decoder: Decoder defaults; their `beam.blank_id` must be that of `tokens`.
         timing: Shifts of word times.
-        calibration: Confidence calibration per decoding mode.
+        calibration: Confidence calibration by decoding mode.
         card: Measured figures.
 
     Returns:
@@ -316,7 +318,7 @@ def write_bundle(
         "model": _model_json(model),
         "decoder": _decoder_json(decoder),
         "timing": asdict(timing or TimingConfig()),
-        "calibration": dict(calibration or {}),
+        "calibration": _calibration_json(calibration or {}),
         "card": dict(card or {}),
         "files": {name: _describe_file(path / name) for name in (model.file, TOKENS_FILE, README_FILE)},
     }
@@ -329,7 +331,7 @@ def update_bundle(
     *,
     decoder: DecoderConfig | None = None,
     timing: TimingConfig | None = None,
-    calibration: Mapping[str, Any] | None = None,
+    calibration: Mapping[str, Calibration] | None = None,
     card: Mapping[str, Any] | None = None,
     readme: str | None = None,
 ) -> Bundle:
@@ -349,7 +351,7 @@ def update_bundle(
     if timing is not None:
         config["timing"] = asdict(timing)
     if calibration is not None:
-        config["calibration"] = dict(calibration)
+        config["calibration"] = _calibration_json(calibration)
     if card is not None:
         config["card"] = dict(card)
     if readme is not None:
@@ -512,7 +514,7 @@ def _parse(path: Path, config: _Section) -> Bundle:
         model=model,
         decoder=_parse_decoder(config.section("decoder"), blank_id),
         timing=_parse_timing(config.section("timing")),
-        calibration=config.mapping("calibration"),
+        calibration=_parse_calibration(config, config.mapping("calibration")),
         card=config.mapping("card"),
         files=files,
     )
@@ -579,6 +581,25 @@ def _parse_timing(section: _Section) -> TimingConfig:
     return timing
 
 
+def _parse_calibration(config: _Section, modes: Mapping[str, object]) -> dict[str, Calibration]:
+    unknown = sorted(modes.keys() - set(MODES))
+    if unknown:
+        raise config.refuse("calibration", unknown, f"decoding modes: {', '.join(MODES)}")
+    calibration = {}
+    for mode, value in modes.items():
+        section = _Section(config.file, f"calibration.{mode}", value)
+        weights = section.section("weights")
+        calibration[mode] = Calibration(
+            bias=section.number("bias"),
+            weights={name: weights.number(name) for name in FEATURES},
+            score_scale=section.number("score_scale"),
+            fit=section.mapping("fit") if section.has("fit") else {},
+        )
+        weights.done()
+        section.done()
+    return calibration
+
+
 def _parse_file(config: _Section, name: str, value: object) -> BundleFile:
     if not _is_plain_name(name):
         raise config.refuse("files", name, "names of files in the bundle's folder")
@@ -620,6 +641,10 @@ def _decoder_json(decoder: DecoderConfig) -> dict[str, Any]:
     beam = asdict(decoder.beam)
     del beam["blank_id"]  # stands with the tokens
     return {"mode": decoder.mode, **beam}
+
+
+def _calibration_json(calibration: Mapping[str, Calibration]) -> dict[str, Any]:
+    return {mode: asdict(model) for mode, model in calibration.items()}
 
 
 def _describe_file(path: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from edgeasr.types import Segment, Transcript, Word
+from edgeasr.types import Alternative, Segment, Transcript, Word
 
 # What captions are cut by. 42 characters and two lines are what broadcasters agree on for Latin letters (BBC
 # and Netflix subtitle guidelines); six seconds is the longest that they let a full caption stand, one the
@@ -27,12 +27,12 @@ class Caption:
 
 
 def to_text(transcript: Transcript) -> str:
-    """One line a segment; an empty line when nothing was said."""
-    return "".join(f"{segment.text}\n" for segment in transcript.segments) or "\n"
+    """One line a segment; an empty line when nothing was said, or nothing is accepted."""
+    return "".join(f"{segment.text}\n" for segment in transcript.segments if segment.text) or "\n"
 
 
 def to_json(transcript: Transcript, *, source: str | None = None) -> str:
-    """One JSON object on a line, words with times and confidences included.
+    """One JSON object on a line, words with times and confidences included, and those that are not accepted, too.
 
     Args:
         transcript: What to write.
@@ -41,20 +41,41 @@ def to_json(transcript: Transcript, *, source: str | None = None) -> str:
     entries = [] if source is None else [f'"file": {_json(source)}']
     entries.append(f'"text": {_json(transcript.text)}')
     entries.append(f'"duration": {round(transcript.duration, 3)}')
+    entries.append(f'"calibrated": {_json(transcript.calibrated)}')
+    entries.append(f'"confidence": {_json(_rounded(transcript.confidence))}')
     entries.append(f'"segments": [{", ".join(map(_segment_json, transcript.segments))}]')
+    if transcript.alternatives:
+        entries.append(f'"alternatives": [{", ".join(map(_alternative_json, transcript.alternatives))}]')
     if transcript.warnings:
         entries.append(f'"warnings": {_json(list(transcript.warnings))}')
     return f"{{{', '.join(entries)}}}\n"
 
 
 def _segment_json(segment: Segment) -> str:
-    # Word by word: the encoder of json takes ten times the memory of what it writes, and hours of speech are long.
-    words = ", ".join(
-        _json({"text": word.text, "start": word.start, "end": word.end, "confidence": round(word.confidence, 4)})
-        for word in segment.words
-    )
     head = f'"text": {_json(segment.text)}, "start": {segment.start}, "end": {segment.end}'
-    return f'{{{head}, "words": [{words}]}}'
+    head += f', "confidence": {_rounded(segment.confidence)}'
+    if not segment.accepted:
+        head += ', "accepted": false'
+    return f'{{{head}, "words": [{_words_json(segment.words)}]}}'
+
+
+def _alternative_json(alternative: Alternative) -> str:
+    head = f'"text": {_json(alternative.text)}, "score": {round(alternative.score, 4)}'
+    return f'{{{head}, "words": [{_words_json(alternative.words)}]}}'
+
+
+def _words_json(words: Sequence[Word]) -> str:
+    # Word by word: the encoder of json takes ten times the memory of what it writes, and hours of speech are long.
+    return ", ".join(map(_word_json, words))
+
+
+def _word_json(word: Word) -> str:
+    entry = {"text": word.text, "start": word.start, "end": word.end, "confidence": _rounded(word.confidence)}
+    return _json(entry if word.accepted else {**entry, "accepted": False})
+
+
+def _rounded(confidence: float | None) -> float | None:
+    return None if confidence is None else round(confidence, 4)
 
 
 def _json(value: object) -> str:
@@ -62,7 +83,7 @@ def _json(value: object) -> str:
 
 
 def to_tsv(transcript: Transcript) -> str:
-    """A table with a line for each word: start, end, confidence, word; separated by tabs."""
+    """A table with a line for each word, accepted or not: start, end, confidence, word; separated by tabs."""
     lines = ["start\tend\tconfidence\tword\n"]
     lines += [f"{word.start:.3f}\t{word.end:.3f}\t{word.confidence:.4f}\t{word.text}\n" for word in transcript.words]
     return "".join(lines)
@@ -72,7 +93,7 @@ def to_srt(transcript: Transcript) -> str:
     """SubRip captions."""
     return "\n".join(
         f"{number}\n{_clock(caption.start, ',')} --> {_clock(caption.end, ',')}\n" + _joined(caption.lines)
-        for number, caption in enumerate(captions(transcript.words), start=1)
+        for number, caption in enumerate(captions(transcript.shown_words), start=1)
     )
 
 
@@ -81,7 +102,7 @@ def to_vtt(transcript: Transcript) -> str:
     blocks = ["WEBVTT\n"]
     blocks += [
         f"{_clock(caption.start, '.')} --> {_clock(caption.end, '.')}\n" + _escaped(_joined(caption.lines))
-        for caption in captions(transcript.words)
+        for caption in captions(transcript.shown_words)
     ]
     return "\n".join(blocks)
 

@@ -11,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeasr.bundle import DECODER_MODES, Bundle, DecoderConfig, find_bundle, read_bundle
+from edgeasr.confidence import decoding_mode
 from edgeasr.decoder import CtcBeamDecoder, CtcGreedyDecoder
 from edgeasr.errors import ConfigError, InputError
 from edgeasr.features import LogMelFrontend
 from edgeasr.model import AcousticModel
-from edgeasr.stream import Decoder, Stages, Stream
+from edgeasr.stream import Stages, Stream
 from edgeasr.tokens import WordTiming
-from edgeasr.types import Transcript
+from edgeasr.types import UNSURE_MARK, Transcript
 from edgeasr.waveform import Resampler, check_sample_rate
+from edgeasr.words import NUM_HYPOTHESES, Decoder, WordDecoder
 
 # Told how many seconds have been recognised, and how many there are; None where the source does not tell.
 Progress = Callable[[float, float | None], None]
@@ -42,6 +44,9 @@ class Recognizer:
         decoder: str | None = None,
         beam_size: int | None = None,
         num_threads: int = 1,
+        min_confidence: float = 0.0,
+        min_segment_confidence: float = 0.0,
+        unsure_mark: str = UNSURE_MARK,
     ) -> None:
         """Loads a bundle.
 
@@ -50,6 +55,10 @@ class Recognizer:
             decoder: `greedy` or `beam`; None for what the bundle wants.
             beam_size: How many prefixes the beam search keeps; None for what the bundle wants.
             num_threads: Threads for one step of the model.
+            min_confidence: Words below this, in 0..1, are not accepted: texts show `unsure_mark` for a run of them, the
+                words themselves are kept and flagged. See `calibrated` for what the number means.
+            min_segment_confidence: The same for whole segments: of one below this, texts show the mark alone.
+            unsure_mark: What stands in texts for what is not accepted; empty to leave it out.
 
         Raises:
             BundleError: The bundle is missing, damaged, foreign or of a newer version.
@@ -57,6 +66,12 @@ class Recognizer:
         """
         self._bundle = read_bundle(find_bundle(model))
         self._decoder = _choose_decoder(self._bundle.decoder, decoder, beam_size)
+        for name, least in (("min_confidence", min_confidence), ("min_segment_confidence", min_segment_confidence)):
+            if not 0 <= least <= 1:
+                raise ConfigError(f"{name} is {least}, expected a probability, 0 to 1")
+        self._min_confidence = min_confidence
+        self._min_segment_confidence = min_segment_confidence
+        self._unsure_mark = unsure_mark
         self._model = AcousticModel(self._bundle, num_threads=num_threads)
         self._timing = WordTiming(
             frame_s=self._bundle.frame_s,
@@ -74,6 +89,26 @@ class Recognizer:
     def decoder(self) -> DecoderConfig:
         """How log-probs are decoded."""
         return self._decoder
+
+    @property
+    def mode(self) -> str:
+        """The way of decoding, one of `confidence.MODES`: what its confidences are calibrated for."""
+        return decoding_mode(self._decoder.mode)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the bundle has a calibration for this way of decoding, so that confidences are probabilities."""
+        return self.mode in self._bundle.calibration
+
+    @property
+    def min_confidence(self) -> float:
+        """Words below this are not accepted."""
+        return self._min_confidence
+
+    @property
+    def min_segment_confidence(self) -> float:
+        """Segments below this are not accepted."""
+        return self._min_segment_confidence
 
     @property
     def timing(self) -> WordTiming:
@@ -94,9 +129,14 @@ class Recognizer:
             resampler=Resampler(sample_rate, self._bundle.sample_rate),
             frontend=LogMelFrontend(self._bundle.frontend),
             acoustic=self._model.start(),
-            decoder=self._start_decoder(),
+            words=self._start_words(),
         )
-        return Stream(stages, sample_rate=sample_rate, tokens=self._bundle.tokens, timing=self._timing)
+        return Stream(
+            stages,
+            sample_rate=sample_rate,
+            min_segment_confidence=self._min_segment_confidence,
+            unsure_mark=self._unsure_mark,
+        )
 
     def transcribe(
         self,
@@ -141,12 +181,26 @@ class Recognizer:
             transcript = stream.finish()
             return replace(transcript, warnings=(reader.damage,)) if reader.damage else transcript
 
+    def _start_words(self) -> WordDecoder:
+        return WordDecoder(
+            self._start_decoder(),
+            tokens=self._bundle.tokens,
+            timing=self._timing,
+            rows_per_read=self._bundle.model.rows_per_chunk,
+            logits=self._bundle.model.output_kind == "logits",
+            calibration=self._bundle.calibration.get(self.mode),
+            min_confidence=self._min_confidence,
+            nbest=self._decoder.beam.nbest if self._decoder.mode == "beam" else 1,
+        )
+
     def _start_decoder(self) -> Decoder:
         logits = self._bundle.model.output_kind == "logits"
         vocab_size = len(self._bundle.tokens)
         if self._decoder.mode == "greedy":
             return CtcGreedyDecoder(vocab_size, self._bundle.tokens.blank_id, logits=logits)
-        return CtcBeamDecoder(vocab_size, self._decoder.beam, logits=logits)
+        # Confidences need the alternatives, whether they are shown or not.
+        beam = replace(self._decoder.beam, nbest=max(self._decoder.beam.nbest, NUM_HYPOTHESES))
+        return CtcBeamDecoder(vocab_size, beam, logits=logits)
 
 
 def _choose_decoder(default: DecoderConfig, mode: str | None, beam_size: int | None) -> DecoderConfig:

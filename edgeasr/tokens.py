@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from edgeasr.errors import BundleError
-from edgeasr.types import Word
 
 
 class DecodedToken(NamedTuple):
@@ -34,6 +32,14 @@ class WordTiming:
     frame_s: float
     start_offset_s: float = 0.0
     end_offset_s: float = 0.0
+
+
+class SpelledWord(NamedTuple):
+    """A word that the tokens `begin <= place < end` of a sequence spell."""
+
+    text: str
+    begin: int
+    end: int
 
 
 class _Spelling(NamedTuple):
@@ -126,46 +132,35 @@ class TokenTable:
                 return place - 1
         return 0
 
-    def words(self, tokens: Sequence[DecodedToken], timing: WordTiming, *, not_before: float = 0.0) -> list[Word]:
+    def words(self, tokens: Sequence[DecodedToken]) -> list[SpelledWord]:
         """Splits tokens at the word delimiter. The last word may be unfinished.
 
         Args:
-            tokens: Decoded tokens in order, beginning at a word boundary.
-            timing: How token frames become times.
-            not_before: End of the word before these in seconds; no word starts earlier than the one before it ends.
+            tokens: In their order, beginning at a word boundary.
 
         Returns:
-            The words. Times and confidence of each depend on its own tokens and the words before it alone, so
-            that they are the same however the tokens arrive.
+            The words. Each depends on its own tokens alone, so that they are the same however the tokens arrive.
         """
-        words: list[Word] = []
-        spelled: list[DecodedToken] = []
+        words: list[SpelledWord] = []
+        text = ""
+        begin = end = 0
 
         def close() -> None:
-            if spelled:
-                earliest = words[-1].end if words else not_before
-                words.append(self._word(spelled, timing, earliest))
-                spelled.clear()
+            nonlocal text
+            if text:
+                words.append(SpelledWord(text, begin, end))
+                text = ""
 
-        for token in tokens:
+        for place, token in enumerate(tokens):
             spelling = self._spellings[token.token_id]
             if spelling.boundary_before:
                 close()
             if spelling.text:
-                spelled.append(token)
+                if not text:
+                    begin = place
+                text += spelling.text
+                end = place + 1
             if spelling.boundary_after:
                 close()
         close()
         return words
-
-    def _word(self, tokens: Sequence[DecodedToken], timing: WordTiming, earliest: float) -> Word:
-        start = tokens[0].start_frame * timing.frame_s + timing.start_offset_s
-        end = tokens[-1].end_frame * timing.frame_s + timing.end_offset_s
-        start = max(start, earliest)
-        return Word(
-            text="".join(self._spellings[token.token_id].text for token in tokens),
-            # Whole milliseconds: a frame lasts longer, and 0.36 reads better than 0.36000000000000004.
-            start=round(start, 3),
-            end=round(max(start, end), 3),
-            confidence=math.prod(token.posterior for token in tokens),
-        )

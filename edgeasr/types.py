@@ -5,9 +5,12 @@ Times are seconds from the start of the stream, confidences lie between 0 and 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+
+# What stands for words that the recogniser is not confident enough of.
+UNSURE_MARK = "[?]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,24 +21,59 @@ class Word:
         text: The word as the model writes it.
         start: Where the word begins, in seconds from the start of the stream.
         end: Where the word ends, in seconds from the start of the stream.
-        confidence: The product of the posteriors of the word's tokens. CTC takes the frames of a recording to be
-            independent of each other, so the product is the model's own probability that every token is right.
+        confidence: The probability that the word is right, where the transcript is `calibrated`. Otherwise the product
+            of the posteriors of the word's tokens: the model's own belief, which says more about the order of words
+            than about how many of them are right.
+        accepted: Whether the confidence is at least the `min_confidence` that was asked for.
     """
 
     text: str
     start: float
     end: float
     confidence: float
+    accepted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of speech: consecutive words, the first one's start and the last one's end, in seconds."""
+    """A stretch of speech: consecutive words, the first one's start and the last one's end, in seconds.
+
+    Attributes:
+        text: The words, with a mark in place of those that are not accepted.
+        start: Where the first word begins, in seconds from the start of the stream.
+        end: Where the last word ends, in seconds from the start of the stream.
+        words: All words, those that are not accepted included.
+        accepted: Whether `confidence` is at least the `min_segment_confidence` that was asked for.
+    """
 
     text: str
     start: float
     end: float
     words: tuple[Word, ...]
+    accepted: bool = True
+
+    @property
+    def confidence(self) -> float:
+        """The share of its words that is expected to be right: the mean of their confidences; 0 without words.
+
+        An expectation is linear, so it is as honest as the words' confidences are, however words depend on each other.
+        """
+        return _mean_confidence(self.words) or 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """One of the n-best readings of a whole stream.
+
+    Attributes:
+        text: The words, separated by spaces.
+        words: The words, with times and confidences of the same definition as in the best reading.
+        score: Natural log, of the decoder's hypothesis for the whole stream.
+    """
+
+    text: str
+    words: tuple[Word, ...]
+    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +84,10 @@ class Transcript:
         segments: The stretches of speech in order; none where no word was recognised.
         duration: Length of the audio in seconds.
         warnings: What the reader of the audio has to say about it, such as damage in a file; one line each.
+        calibrated: Whether confidences are calibrated probabilities: whether the bundle has a calibration for the way
+            of decoding that was used.
+        unsure_mark: What stands in texts for words that are not accepted; empty where they are left out.
+        alternatives: The n-best readings, best first, where more than one was asked for.
 
     Example:
         >>> word = Word("hello", start=0.2, end=0.6, confidence=0.9)
@@ -59,16 +101,33 @@ class Transcript:
     segments: tuple[Segment, ...]
     duration: float
     warnings: tuple[str, ...] = ()
+    calibrated: bool = False
+    unsure_mark: str = UNSURE_MARK
+    alternatives: tuple[Alternative, ...] = ()
 
     @property
     def text(self) -> str:
         """The words of all segments, separated by spaces."""
-        return " ".join(segment.text for segment in self.segments)
+        return " ".join(segment.text for segment in self.segments if segment.text)
 
     @property
     def words(self) -> tuple[Word, ...]:
-        """The words of all segments."""
+        """The words of all segments, accepted or not."""
         return tuple(word for segment in self.segments for word in segment.words)
+
+    @property
+    def shown_words(self) -> tuple[Word, ...]:
+        """The words as texts and captions show them: what is not accepted is one marked word, or left out."""
+        return tuple(
+            word
+            for segment in self.segments
+            for word in shown(segment.words, self.unsure_mark, accepted=segment.accepted)
+        )
+
+    @property
+    def confidence(self) -> float | None:
+        """The share of all words that is expected to be right; None where no word was recognised."""
+        return _mean_confidence(self.words)
 
 
 class Partial:
@@ -83,14 +142,24 @@ class Partial:
         ('good mor', 1)
     """
 
-    __slots__ = ("_committed", "_duration", "_num_committed_words", "_tail")
+    __slots__ = ("_calibrated", "_committed", "_duration", "_num_committed_words", "_tail", "_unsure_mark")
 
-    def __init__(self, committed: Sequence[Word], tail: tuple[Word, ...], duration: float) -> None:
+    def __init__(
+        self,
+        committed: Sequence[Word],
+        tail: tuple[Word, ...],
+        duration: float,
+        *,
+        calibrated: bool = False,
+        unsure_mark: str = UNSURE_MARK,
+    ) -> None:
         """Keeps the list of committed words, which may grow at its end but must not change otherwise."""
         self._committed = committed
         self._num_committed_words = len(committed)
         self._tail = tail
         self._duration = duration
+        self._calibrated = calibrated
+        self._unsure_mark = unsure_mark
 
     @property
     def duration(self) -> float:
@@ -103,8 +172,18 @@ class Partial:
         return self._num_committed_words
 
     @property
+    def calibrated(self) -> bool:
+        """Whether confidences are calibrated probabilities, as for a `Transcript`."""
+        return self._calibrated
+
+    @property
+    def unsure_mark(self) -> str:
+        """What stands in texts for words that are not accepted; empty where they are left out."""
+        return self._unsure_mark
+
+    @property
     def words(self) -> tuple[Word, ...]:
-        """All words so far, the committed ones first."""
+        """All words so far, the committed ones first, accepted or not."""
         return (*islice(self._committed, self._num_committed_words), *self._tail)
 
     @property
@@ -114,8 +193,39 @@ class Partial:
 
     @property
     def text(self) -> str:
-        """All words so far, separated by spaces."""
-        return " ".join(word.text for word in self.words)
+        """All words so far, separated by spaces, with a mark in place of those that are not accepted."""
+        return text_of(self.words, self._unsure_mark)
 
     def __repr__(self) -> str:
         return f"Partial({self.text!r}, duration={self.duration})"
+
+
+def shown(words: Iterable[Word], unsure_mark: str, *, accepted: bool = True) -> list[Word]:
+    """The words as texts show them: a run of words that are not accepted is one word that reads `unsure_mark`.
+
+    Args:
+        words: In their order.
+        unsure_mark: Empty leaves such words out.
+        accepted: False when none of them is.
+    """
+    result: list[Word] = []
+    for word in words:
+        if accepted and word.accepted:
+            result.append(word)
+        elif not unsure_mark:
+            continue
+        elif result and not result[-1].accepted:
+            before = result[-1]
+            result[-1] = Word(unsure_mark, before.start, word.end, max(before.confidence, word.confidence), False)
+        else:
+            result.append(Word(unsure_mark, word.start, word.end, word.confidence, False))
+    return result
+
+
+def text_of(words: Iterable[Word], unsure_mark: str, *, accepted: bool = True) -> str:
+    """The words as one line; see `shown`."""
+    return " ".join(word.text for word in shown(words, unsure_mark, accepted=accepted))
+
+
+def _mean_confidence(words: Sequence[Word]) -> float | None:
+    return sum(word.confidence for word in words) / len(words) if words else None

@@ -3,12 +3,12 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bundles import TINY, WINDOWED
+from bundles import CALIBRATION, TINY, WINDOWED
 
 from edgeasr import bundle as bundle_module
 from edgeasr.bundle import (
@@ -97,10 +97,10 @@ def test_what_is_fitted_later_is_updated(copy: Path) -> None:
     decoder = DecoderConfig(mode="beam", beam=CtcBeamConfig(beam_size=4, blank_id=0))
     timing = TimingConfig(word_start_offset_s=-0.1)
     after = update_bundle(
-        copy, decoder=decoder, timing=timing, card={"wer": 0.1}, calibration={"beam": {}}, readme="# Other\n"
+        copy, decoder=decoder, timing=timing, card={"wer": 0.1}, calibration={"beam": CALIBRATION}, readme="# Other\n"
     )
     assert (after.decoder, after.timing, after.card) == (decoder, timing, {"wer": 0.1})
-    assert after.calibration == {"beam": {}}
+    assert after.calibration == {"beam": CALIBRATION}
     assert after.model == before.model
     verify_bundle(copy)
     assert update_bundle(copy, card={}).timing == timing
@@ -140,6 +140,14 @@ def set_to(*keys: str | int, value: object) -> Callable[[dict[str, Any]], object
     return change
 
 
+def set_calibration(*keys: str, value: object) -> Callable[[dict[str, Any]], object]:
+    def change(config: dict[str, Any]) -> None:
+        config["calibration"] = {"beam": asdict(CALIBRATION)}
+        set_to("calibration", "beam", *keys, value=value)(config)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -171,6 +179,18 @@ def set_to(*keys: str | int, value: object) -> Callable[[dict[str, Any]], object
         (set_to("decoder", "mode", value="fast"), "decoder.mode is 'fast', expected one of beam, greedy"),
         (set_to("decoder", "beam_size", value=0), "beam_size"),
         (set_to("timing", "word_start_offset_s", value="x"), "timing.word_start_offset_s is 'x'"),
+        (set_to("calibration", value=[]), r"calibration is \[\], expected an object"),
+        (
+            set_to("calibration", value={"fast": {}}),
+            r"calibration is \['fast'\], expected decoding modes: greedy, beam",
+        ),
+        (set_to("calibration", value={"beam": 1}), "calibration.beam is 1, expected an object"),
+        (set_calibration("bias", value="x"), "calibration.beam.bias is 'x', expected a finite number"),
+        (set_calibration("score_scale", value=0), "score_scale is 0.0, expected more than 0"),
+        (set_calibration("weights", value={}), "calibration.beam.weights.posterior is missing"),
+        (set_calibration("weights", "luck", value=1), "unknown entries: calibration.beam.weights.luck"),
+        (set_calibration("weights", "share", value=-1), "the weight of share is -1.0, expected at least 0"),
+        (set_calibration("knots", value=[]), "unknown entries: calibration.beam.knots"),
         (set_to("files", "model.int8.onnx", "bytes", value=-1), "bytes is -1"),
         (lambda config: config["files"].pop("tokens.txt"), "files has no entry for tokens.txt"),
         (set_to("files", "../x", value={}), "names of files in the bundle's folder"),

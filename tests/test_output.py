@@ -41,7 +41,11 @@ def test_json() -> None:
     assert document["duration"] == 3663.0
     assert document["segments"][0]["words"][2] == {"text": "ill", "start": 1.0, "end": 1.2, "confidence": 0.8765}
     assert "warnings" not in document
-    assert to_json(SILENCE) == '{"text": "", "duration": 2.0, "segments": []}\n'
+    assert document["segments"][0]["confidence"] == document["confidence"] == 0.8291
+    assert document["calibrated"] is False
+    assert to_json(SILENCE) == (
+        '{"text": "", "duration": 2.0, "calibrated": false, "confidence": null, "segments": []}\n'
+    )
     assert json.loads(to_json(Transcript((), 0.0, ("damaged",))))["warnings"] == ["damaged"]
 
 

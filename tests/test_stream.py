@@ -1,9 +1,12 @@
 """The first promise: text, times and confidences do not depend on how the sound was cut."""
 
+import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -11,20 +14,35 @@ import numpy.typing as npt
 import pytest
 import soundfile
 import soxr
-from bundles import TINY, WINDOWED
+from bundles import CALIBRATION, TINY, WINDOWED
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeasr import InputError, Partial, Recognizer, StreamStateError, Transcript
+from edgeasr.bundle import read_bundle, update_bundle
 from edgeasr.stream import Stages, Stream
 
 FloatArray = npt.NDArray[np.float32]
+
+
+def calibrated(path: Path, **options: Any) -> Recognizer:
+    """A recogniser whose bundle has calibrations, and a beam that returns alternatives."""
+    with TemporaryDirectory() as folder:
+        copy = Path(shutil.copytree(path, Path(folder) / path.name))
+        decoder = read_bundle(path).decoder
+        decoder = replace(decoder, beam=replace(decoder.beam, nbest=3))
+        update_bundle(copy, calibration={"greedy": CALIBRATION, "beam": CALIBRATION}, decoder=decoder)
+        return Recognizer(copy, **options)
+
 
 RECOGNIZERS = {
     "beam": Recognizer(TINY),
     "greedy": Recognizer(TINY, decoder="greedy"),
     "windowed": Recognizer(WINDOWED),
     "windowed beam": Recognizer(WINDOWED, decoder="beam"),
+    "calibrated": calibrated(TINY, min_confidence=0.5),
+    "calibrated greedy": calibrated(TINY, decoder="greedy", min_segment_confidence=0.5),
+    "windowed calibrated": calibrated(WINDOWED, decoder="beam", min_confidence=0.4, unsure_mark=""),
 }
 
 
@@ -70,16 +88,17 @@ def test_one_sample_at_a_time(sample_rate: int) -> None:
 @pytest.mark.parametrize("block", [160, 1601, 16000])
 def test_a_minute(block: int) -> None:
     waveform = sound(60 * 16000)
-    whole = run(RECOGNIZERS["beam"], waveform, 16000, [])
-    assert len(whole.words) > 100
-    assert run(RECOGNIZERS["beam"], waveform, 16000, list(range(block, len(waveform), block))) == whole
+    for recognizer in (RECOGNIZERS["beam"], RECOGNIZERS["calibrated"]):
+        whole = run(recognizer, waveform, 16000, [])
+        assert len(whole.words) > 100
+        assert run(recognizer, waveform, 16000, list(range(block, len(waveform), block))) == whole
 
 
-@given(num_samples=st.integers(0, 40_000), data=st.data())
-def test_partials_depend_on_the_sound_alone(num_samples: int, data: st.DataObject) -> None:
+@given(name=st.sampled_from(["beam", "calibrated"]), num_samples=st.integers(0, 40_000), data=st.data())
+def test_partials_depend_on_the_sound_alone(name: str, num_samples: int, data: st.DataObject) -> None:
     waveform = sound(num_samples)
     cuts = sorted(data.draw(st.lists(st.integers(0, num_samples), max_size=12)))
-    stream, other = RECOGNIZERS["beam"].stream(), RECOGNIZERS["beam"].stream()
+    stream, other = RECOGNIZERS[name].stream(), RECOGNIZERS[name].stream()
     for piece in np.split(waveform, cuts):
         partial = stream.accept(piece)
     whole = other.accept(waveform)
@@ -112,8 +131,10 @@ def test_words_are_in_order_and_inside_the_sound() -> None:
 
 def test_nothing_is_heard_in_nothing() -> None:
     for recognizer in RECOGNIZERS.values():
-        assert recognizer.stream().finish() == Transcript((), 0.0)
-        assert run(recognizer, np.zeros(0, np.float32), 8000, [0, 0]) == Transcript((), 0.0)
+        for nothing in (recognizer.stream().finish(), run(recognizer, np.zeros(0, np.float32), 8000, [0, 0])):
+            assert (nothing.segments, nothing.duration, nothing.words, nothing.text) == ((), 0.0, (), "")
+            assert nothing.confidence is None
+            assert nothing.calibrated == recognizer.calibrated
 
 
 def test_channels_and_integers() -> None:
@@ -193,10 +214,8 @@ def test_one_owner_at_a_time() -> None:
     recognizer = RECOGNIZERS["beam"]
     stages, slow = recognizer.stream().stages, SlowStage()
     stream = Stream(
-        Stages(resampler=slow, frontend=stages.frontend, acoustic=stages.acoustic, decoder=stages.decoder),
+        Stages(resampler=slow, frontend=stages.frontend, acoustic=stages.acoustic, words=stages.words),
         sample_rate=16000,
-        tokens=recognizer.bundle.tokens,
-        timing=recognizer.timing,
     )
     waveform = sound(30_000)
     owner = threading.Thread(target=stream.accept, args=(waveform[:16_000],))

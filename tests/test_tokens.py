@@ -7,13 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeasr.errors import BundleError
-from edgeasr.tokens import DecodedToken, TokenTable, WordTiming
-from edgeasr.types import Word
+from edgeasr.tokens import DecodedToken, SpelledWord, TokenTable
 
 CHARACTERS = TokenTable(["<blank>", "|", "a", "b", "c"], blank_id=0, word_delimiter="|")
 SUBWORDS = TokenTable(["▁", "▁a", "▁b", "a", "b", "<blank>"], blank_id=5, word_delimiter="▁")
 SUFFIXES = TokenTable(["<blank>", "a</w>", "a", "b</w>", "b"], blank_id=0, word_delimiter="</w>")
-TIMING = WordTiming(frame_s=0.02)
 
 
 def decoded(*token_ids: int, every: int = 3) -> list[DecodedToken]:
@@ -21,7 +19,7 @@ def decoded(*token_ids: int, every: int = 3) -> list[DecodedToken]:
     return [DecodedToken(token_id, every * i, every * i + 1, 0.5) for i, token_id in enumerate(token_ids)]
 
 
-def texts(words: list[Word]) -> list[str]:
+def texts(words: list[SpelledWord]) -> list[str]:
     return [word.text for word in words]
 
 
@@ -38,28 +36,18 @@ def texts(words: list[Word]) -> list[str]:
     ],
 )
 def test_tokens_are_split_at_the_delimiter(table: TokenTable, token_ids: tuple[int, ...], expected: list[str]) -> None:
-    assert texts(table.words(decoded(*token_ids), TIMING)) == expected
+    assert texts(table.words(decoded(*token_ids))) == expected
 
 
-def test_times_and_confidence_of_a_word() -> None:
-    tokens = [DecodedToken(2, 10, 12, 0.5), DecodedToken(3, 15, 16, 0.25), DecodedToken(1, 20, 21, 0.1)]
-    timing = WordTiming(frame_s=0.04, start_offset_s=-0.1, end_offset_s=0.05)
-    assert CHARACTERS.words(tokens, timing) == [Word("ab", 0.3, 0.69, 0.125)]
-
-
-def test_words_neither_overlap_nor_begin_before_the_stream() -> None:
-    timing = WordTiming(frame_s=0.02, start_offset_s=-0.1, end_offset_s=0.1)
-    first, second = CHARACTERS.words(decoded(2, 1, 3), timing)
-    assert (first.start, first.end) == (0.0, 0.12)
-    assert second.start == first.end
-    (late,) = CHARACTERS.words(decoded(2), TIMING, not_before=5.0)
-    assert (late.start, late.end) == (5.0, 5.0)
+def test_words_know_their_tokens() -> None:
+    assert CHARACTERS.words(decoded(1, 2, 3, 1, 1, 4)) == [SpelledWord("ab", 1, 3), SpelledWord("c", 5, 6)]
+    assert SUBWORDS.words(decoded(0, 3, 2)) == [SpelledWord("a", 1, 2), SpelledWord("b", 2, 3)]
 
 
 @given(st.sampled_from([CHARACTERS, SUBWORDS, SUFFIXES]), st.lists(st.integers(0, 4), max_size=30), st.data())
 def test_words_are_the_same_however_tokens_arrive(table: TokenTable, token_ids: list[int], data: st.DataObject) -> None:
     tokens = decoded(*token_ids)
-    words: list[Word] = []
+    words: list[str] = []
     waiting: list[DecodedToken] = []
     arrived = 0
     while arrived < len(tokens):
@@ -67,11 +55,10 @@ def test_words_are_the_same_however_tokens_arrive(table: TokenTable, token_ids: 
         waiting += tokens[arrived : arrived + count]
         arrived += count
         complete = table.num_complete(waiting)
-        not_before = words[-1].end if words else 0.0
-        words += table.words(waiting[:complete], TIMING, not_before=not_before)
+        words += texts(table.words(waiting[:complete]))
         waiting = waiting[complete:]
-    words += table.words(waiting, TIMING, not_before=words[-1].end if words else 0.0)
-    assert words == table.words(tokens, TIMING)
+    words += texts(table.words(waiting))
+    assert words == texts(table.words(tokens))
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from edgeasr.decoder import Hypothesis
     from edgeasr.recognizer import Recognizer
-    from edgeasr.stream import Decoder, Stage, Stream
+    from edgeasr.stream import Stage, Stream
+    from edgeasr.words import Decoder
 
     FloatArray = npt.NDArray[np.float32]
 
@@ -156,16 +157,15 @@ def watched_stream(recognizer: Recognizer, sample_rate: int, watches: dict[str, 
     from edgeasr.stream import Stages, Stream
 
     stages = recognizer.stream(sample_rate=sample_rate).stages
+    stages.words.decoder = WatchedDecoder(stages.words.decoder, watches["decoder"])
     return Stream(
         Stages(
             resampler=WatchedStage(stages.resampler, watches["resampler"]),
             frontend=WatchedStage(stages.frontend, watches["frontend"]),
             acoustic=WatchedStage(stages.acoustic, watches["model"]),
-            decoder=WatchedDecoder(stages.decoder, watches["decoder"]),
+            words=stages.words,
         ),
         sample_rate=sample_rate,
-        tokens=recognizer.bundle.tokens,
-        timing=recognizer.timing,
     )
 
 

@@ -26,12 +26,50 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of the model (default: 1)")
 
 
+def add_confidence_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that tell from which confidence on a recogniser may speak up; `load_recognizer` reads them."""
+    parser.add_argument(
+        "--min-confidence",
+        type=probability,
+        default=0.0,
+        metavar="P",
+        help="show a mark instead of words whose confidence is below P, 0 to 1; json and tsv keep the words",
+    )
+    parser.add_argument(
+        "--min-segment-confidence",
+        type=probability,
+        default=0.0,
+        metavar="P",
+        help="show the mark alone for a segment of which less than P of the words are expected to be right",
+    )
+    parser.add_argument(
+        "--unsure-mark", metavar="TEXT", help="what to show instead; '' to leave such words out (default: [?])"
+    )
+
+
 def load_recognizer(args: argparse.Namespace) -> Recognizer:
     """Loads the recogniser that the arguments ask for."""
     with dying_of_ctrl_c():
         from edgeasr.recognizer import Recognizer
+        from edgeasr.types import UNSURE_MARK
 
-        return Recognizer(args.model, decoder=args.decoder, beam_size=args.beam_size, num_threads=args.threads)
+        mark = getattr(args, "unsure_mark", None)
+        recognizer = Recognizer(
+            args.model,
+            decoder=args.decoder,
+            beam_size=args.beam_size,
+            num_threads=args.threads,
+            min_confidence=getattr(args, "min_confidence", 0.0),
+            min_segment_confidence=getattr(args, "min_segment_confidence", 0.0),
+            unsure_mark=UNSURE_MARK if mark is None else mark,
+        )
+    if not recognizer.calibrated and (recognizer.min_confidence or recognizer.min_segment_confidence):
+        print(
+            f"edgeasr: note: {recognizer.bundle.name} has no calibration for decoding with {recognizer.mode}: "
+            "confidences are the model's own belief, not the share of words that are right",
+            file=sys.stderr,
+        )
+    return recognizer
 
 
 @contextmanager
@@ -71,6 +109,14 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
+    return number
+
+
+def probability(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a probability, 0 to 1")
     return number
 
 

@@ -7,8 +7,8 @@ import shutil
 import sys
 from typing import TextIO
 
-from edgeasr.cli.common import add_recognizer_arguments, fail, load_recognizer
-from edgeasr.types import Partial, Word
+from edgeasr.cli.common import add_confidence_arguments, add_recognizer_arguments, fail, load_recognizer
+from edgeasr.types import Partial, Word, shown, text_of
 
 # A pause between words after which the text goes on in a new line.
 LINE_PAUSE_S = 1.5
@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NUMBER|NAME", help="the microphone (default: the system's)")
     parser.add_argument("--list-devices", action="store_true", help="list the microphones and stop")
     add_recognizer_arguments(parser)
+    add_confidence_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,17 +60,20 @@ class LiveText:
         self._num_shown = 0
         self._column = 0
         self._last_end: float | None = None
+        self._marked = False  # the last thing shown is the mark for words that are not accepted
 
     def show(self, partial: Partial) -> None:
         """Shows the words that have become final since the last call, and those that may still change."""
         if self._terminal:
             self._out.write("\x1b[K")
         if partial.num_committed_words > self._num_shown:
-            for word in partial.words[self._num_shown : partial.num_committed_words]:
-                self._write(word)
+            for word in shown(partial.words[self._num_shown : partial.num_committed_words], partial.unsure_mark):
+                if word.accepted or not self._marked:
+                    self._write(word)
+                self._marked = not word.accepted
             self._num_shown = partial.num_committed_words
         if self._terminal:
-            self._draw_tail(" ".join(word.text for word in partial.tail))
+            self._draw_tail(text_of(partial.tail, partial.unsure_mark))
         self._out.flush()
 
     def end(self, partial: Partial) -> None:

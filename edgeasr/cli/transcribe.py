@@ -7,7 +7,14 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeasr.cli.common import add_recognizer_arguments, dying_of_ctrl_c, fail, load_recognizer, printable
+from edgeasr.cli.common import (
+    add_confidence_arguments,
+    add_recognizer_arguments,
+    dying_of_ctrl_c,
+    fail,
+    load_recognizer,
+    printable,
+)
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import AudioFormatError, EdgeAsrError
 from edgeasr.output import FORMATS, to_json
@@ -44,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="write a file for each input into this folder")
     add_recognizer_arguments(parser)
+    add_confidence_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
