@@ -10,15 +10,6 @@ from typing import NamedTuple
 from edgeasr.errors import BundleError
 
 
-class DecodedToken(NamedTuple):
-    """A token that the decoder has emitted on the rows `start_frame <= row < end_frame` of log-probs."""
-
-    token_id: int
-    start_frame: int
-    end_frame: int
-    posterior: float
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WordTiming:
     """How token frames become word times.
@@ -122,21 +113,21 @@ class TokenTable:
             raise BundleError(f"token {token_id}, {name!r}, has the word delimiter {delimiter!r} inside")
         return _Spelling(text, name.startswith(delimiter), name.endswith(delimiter))
 
-    def num_complete(self, tokens: Sequence[DecodedToken]) -> int:
+    def num_complete(self, token_ids: Sequence[int]) -> int:
         """How many of the first tokens belong to words that no later token can lengthen."""
-        for place in range(len(tokens), 0, -1):
-            spelling = self._spellings[tokens[place - 1].token_id]
+        for place in range(len(token_ids), 0, -1):
+            spelling = self._spellings[token_ids[place - 1]]
             if spelling.boundary_after:
                 return place
             if spelling.boundary_before:
                 return place - 1
         return 0
 
-    def words(self, tokens: Sequence[DecodedToken]) -> list[SpelledWord]:
+    def words(self, token_ids: Sequence[int]) -> list[SpelledWord]:
         """Splits tokens at the word delimiter. The last word may be unfinished.
 
         Args:
-            tokens: In their order, beginning at a word boundary.
+            token_ids: In their order, beginning at a word boundary.
 
         Returns:
             The words. Each depends on its own tokens alone, so that they are the same however the tokens arrive.
@@ -144,23 +135,19 @@ class TokenTable:
         words: list[SpelledWord] = []
         text = ""
         begin = end = 0
-
-        def close() -> None:
-            nonlocal text
-            if text:
+        for place, token_id in enumerate(token_ids):
+            letters, boundary_before, boundary_after = self._spellings[token_id]
+            if boundary_before and text:
                 words.append(SpelledWord(text, begin, end))
                 text = ""
-
-        for place, token in enumerate(tokens):
-            spelling = self._spellings[token.token_id]
-            if spelling.boundary_before:
-                close()
-            if spelling.text:
+            if letters:
                 if not text:
                     begin = place
-                text += spelling.text
+                text += letters
                 end = place + 1
-            if spelling.boundary_after:
-                close()
-        close()
+            if boundary_after and text:
+                words.append(SpelledWord(text, begin, end))
+                text = ""
+        if text:
+            words.append(SpelledWord(text, begin, end))
         return words

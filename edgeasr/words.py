@@ -7,6 +7,7 @@ and so every word with its confidence, does not depend on how the rows arrived.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from edgeasr import _core
 from edgeasr.confidence import Calibration, Evidence, probability
-from edgeasr.tokens import DecodedToken, SpelledWord, TokenTable, WordTiming
+from edgeasr.tokens import SpelledWord, TokenTable, WordTiming
 from edgeasr.types import Alternative, Word
 
 if TYPE_CHECKING:
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 
-# Hypotheses that shares of the beam are counted over, the decoder willing. More of them changed nothing that
-# calibration could see: the rest of a beam holds few per cent of its probability.
+# Hypotheses that shares of the beam are counted over, and the least that one must have of what the best one has: what
+# is left out holds few per cent of the probability, and each costs time at every chunk.
 NUM_HYPOTHESES = 8
+LEAST_WEIGHT = 0.003
 # Frames beside a word that count as its own: up to the next word, but not further than this. It is beyond what a
 # convolution or a boundary needs, and a word is not to answer for the noise of a long pause.
 CONTEXT_S = 0.64
@@ -50,6 +52,32 @@ class Decoder(Protocol):
 
     def reset(self) -> None:
         """Goes back to the start of a stream."""
+
+
+class _Tokens(NamedTuple):
+    """Tokens of a hypothesis: ids, first frames, frames after their last ones, and posteriors."""
+
+    ids: list[int]
+    starts: list[int]
+    ends: list[int]
+    posteriors: list[float]
+
+    def followed_by(self, hypothesis: Hypothesis) -> _Tokens:
+        """These tokens and those of a hypothesis."""
+        return _Tokens(
+            [*self.ids, *hypothesis.token_ids],
+            [*self.starts, *hypothesis.token_start_frames],
+            [*self.ends, *hypothesis.token_end_frames],
+            [*self.posteriors, *hypothesis.token_posteriors],
+        )
+
+    def part(self, begin: int, end: int | None = None) -> _Tokens:
+        """The tokens `begin <= place < end`."""
+        return _Tokens(self.ids[begin:end], self.starts[begin:end], self.ends[begin:end], self.posteriors[begin:end])
+
+    def place(self, word: SpelledWord) -> _Place:
+        """The frames of a word."""
+        return _Place(word.text, self.starts[word.begin], self.ends[word.end - 1])
 
 
 class _Place(NamedTuple):
@@ -140,10 +168,10 @@ class WordDecoder:
         self._num_rows = 0
         # Complete words, then the tokens of the next word that will not change, then words that may.
         self._committed: list[Word] = []
-        self._open: list[DecodedToken] = []
+        self._open = _Tokens([], [], [], [])
         self._tail: tuple[Word, ...] = ()
         # Between the last letter of the last complete word and the open tokens: word delimiters.
-        self._delimiters: list[DecodedToken] = []
+        self._delimiters = _Tokens([], [], [], [])
         self._letters_end = 0
         self._beam = _Beam(0, [])
         self.evidence = []
@@ -181,15 +209,12 @@ class WordDecoder:
     def finish(self) -> None:
         """Ends the stream: all words are committed."""
         hypotheses = self.decoder.finish()
-        readings = [self._open + _decoded(hypothesis) for hypothesis in hypotheses]
-        self._beam = self._read_beam(hypotheses, readings)
+        self._beam = self._read_beam(hypotheses)
         if self._nbest > 1:
-            self._alternatives = tuple(
-                self._alternative(tokens, hypothesis.score)
-                for tokens, hypothesis in zip(readings[: self._nbest], hypotheses, strict=False)
-            )
-        self._commit(readings[0], self._tokens.words(readings[0]))
-        self._open = []
+            self._alternatives = tuple(self._alternative(hypothesis) for hypothesis in hypotheses[: self._nbest])
+        tokens = self._open.followed_by(hypotheses[0])
+        self._commit(tokens, self._tokens.words(tokens.ids))
+        self._open = _Tokens([], [], [], [])
         self._tail = ()
 
     def reset(self) -> None:
@@ -200,100 +225,99 @@ class WordDecoder:
 
     def _read(self) -> None:
         """Takes committed tokens out of the decoder and makes words of them and of those that may still change."""
-        self._open += _decoded(self.decoder.take_committed())
+        self._open = self._open.followed_by(self.decoder.take_committed())
         hypotheses = self.decoder.partial()
-        num_complete = self._tokens.num_complete(self._open)
-        tokens = self._open + _decoded(hypotheses[0])
-        words = self._tokens.words(tokens)
-        num_words = sum(word.end <= num_complete for word in words)
-        # Words that are complete now have alternatives only in the beam as it was read before.
-        num_words = sum(word.end <= num_complete for word in words)
-        self._commit(tokens, words, num_words)
-        if num_words:
-            last = words[num_words - 1].end
-            self._letters_end = tokens[last - 1].end_frame
-            self._delimiters = tokens[last:num_complete]
-        else:
-            self._delimiters += tokens[:num_complete]
-        self._open = self._open[num_complete:]
-        readings = [self._open + _decoded(hypothesis) for hypothesis in hypotheses]
-        self._beam = self._read_beam(hypotheses, readings)
-        self._tail = tuple(word for word, _ in self._words(readings[0], self._tokens.words(readings[0])))
+        num_complete = self._tokens.num_complete(self._open.ids)
+        if num_complete:
+            # Words that are complete now have alternatives only in the beam as it was read before.
+            tokens = self._open.followed_by(hypotheses[0])
+            words = self._tokens.words(tokens.ids)
+            num_words = sum(word.end <= num_complete for word in words)
+            self._commit(tokens, words, num_words)
+            if num_words:
+                last = words[num_words - 1].end
+                self._letters_end = tokens.ends[last - 1]
+                self._delimiters = tokens.part(last, num_complete)
+            else:
+                self._delimiters = _Tokens(*map(operator.add, self._delimiters, tokens.part(0, num_complete)))
+            self._open = self._open.part(num_complete)
+        self._beam = self._read_beam(hypotheses)
+        tokens = self._open.followed_by(hypotheses[0])
+        self._tail = tuple(word for word, _ in self._words(tokens, self._tokens.words(tokens.ids)))
 
-    def _read_beam(self, hypotheses: Sequence[Hypothesis], readings: Sequence[Sequence[DecodedToken]]) -> _Beam:
+    def _read_beam(self, hypotheses: Sequence[Hypothesis]) -> _Beam:
         """Shares of the probability and words of the hypotheses; of a single one nothing is to be known."""
-        count = min(len(hypotheses), NUM_HYPOTHESES)
-        if count < 2:
-            return _Beam(self._num_rows, [])
         scale = 1.0 if self.calibration is None else self.calibration.score_scale
-        weights = [math.exp(scale * (hypothesis.score - hypotheses[0].score)) for hypothesis in hypotheses[:count]]
+        weights = [math.exp(scale * (hypothesis.score - hypotheses[0].score)) for hypothesis in hypotheses]
+        weights = [weight for weight in weights[:NUM_HYPOTHESES] if weight >= LEAST_WEIGHT]
+        if len(weights) < 2:
+            return _Beam(self._num_rows, [])
         total = sum(weights)
-        return _Beam(
-            self._num_rows,
-            [
-                (weight / total, [_place(tokens, word) for word in self._tokens.words(tokens)])
-                for weight, tokens in zip(weights, readings, strict=False)
-            ],
-        )
+        beam = []
+        for weight, hypothesis in zip(weights, hypotheses, strict=False):
+            tokens = self._open.followed_by(hypothesis)
+            beam.append((weight / total, [tokens.place(word) for word in self._tokens.words(tokens.ids)]))
+        return _Beam(self._num_rows, beam)
 
-    def _commit(
-        self, tokens: Sequence[DecodedToken], words: Sequence[SpelledWord], num_words: int | None = None
-    ) -> None:
+    def _commit(self, tokens: _Tokens, words: Sequence[SpelledWord], num_words: int | None = None) -> None:
         for word, evidence in self._words(tokens, words, num_words):
             self._committed.append(word)
             if self.keep_evidence:
                 self.evidence.append(evidence)
 
-    def _alternative(self, tokens: Sequence[DecodedToken], score: float) -> Alternative:
-        words = (*self._committed, *(word for word, _ in self._words(tokens, self._tokens.words(tokens))))
-        return Alternative(" ".join(word.text for word in words), words, score)
+    def _alternative(self, hypothesis: Hypothesis) -> Alternative:
+        tokens = self._open.followed_by(hypothesis)
+        words = (*self._committed, *(word for word, _ in self._words(tokens, self._tokens.words(tokens.ids))))
+        return Alternative(" ".join(word.text for word in words), words, hypothesis.score)
 
     def _words(
-        self, tokens: Sequence[DecodedToken], spelled: Sequence[SpelledWord], num_words: int | None = None
+        self, tokens: _Tokens, spelled: Sequence[SpelledWord], num_words: int | None = None
     ) -> list[tuple[Word, Evidence]]:
         """The first `num_words` words, or all; the words after them tell where their frames end."""
         words: list[tuple[Word, Evidence]] = []
         earliest = self._committed[-1].end if self._committed else 0.0
         timing = self._timing
-        for place, word in enumerate(spelled[:num_words]):
-            evidence = self._measure(tokens, spelled, place)
-            start = tokens[word.begin].start_frame * timing.frame_s + timing.start_offset_s
-            end = tokens[word.end - 1].end_frame * timing.frame_s + timing.end_offset_s
-            start = max(start, earliest)
-            confidence = probability(evidence, self.calibration)
+        for number, word in enumerate(spelled[:num_words]):
+            evidence = self._measure(tokens, spelled, number)
+            start = max(tokens.starts[word.begin] * timing.frame_s + timing.start_offset_s, earliest)
+            end = max(tokens.ends[word.end - 1] * timing.frame_s + timing.end_offset_s, start)
             # Whole milliseconds: a frame lasts longer, and 0.36 reads better than 0.36000000000000004.
-            start, end = round(start, 3), round(max(start, end), 3)
+            start, end = round(start, 3), round(end, 3)
+            confidence = probability(evidence, self.calibration)
             words.append((Word(word.text, start, end, confidence, confidence >= self._min_confidence), evidence))
             earliest = end
         return words
 
-    def _measure(self, tokens: Sequence[DecodedToken], spelled: Sequence[SpelledWord], place: int) -> Evidence:
+    def _measure(self, tokens: _Tokens, spelled: Sequence[SpelledWord], number: int) -> Evidence:
         """The evidence for a word, from the frames that have been heard and the beam as it was read last."""
-        word = spelled[place]
-        at = _place(tokens, word)
-        if place:
-            before = tokens[spelled[place - 1].end : word.begin]
-            begin = tokens[spelled[place - 1].end - 1].end_frame
+        word = spelled[number]
+        at = tokens.place(word)
+        if number:
+            earlier = spelled[number - 1].end
+            before = tokens.part(earlier, word.begin)
+            begin = tokens.ends[earlier - 1]
         else:
-            before = [*self._delimiters, *tokens[: word.begin]]
+            before = _Tokens(*map(operator.add, self._delimiters, tokens.part(0, word.begin)))
             begin = self._letters_end
-        if place + 1 < len(spelled):
-            after = tokens[word.end : spelled[place + 1].begin]
-            end = tokens[spelled[place + 1].begin].start_frame
+        if number + 1 < len(spelled):
+            later = spelled[number + 1].begin
+            after = tokens.part(word.end, later)
+            end = tokens.starts[later]
         else:
-            after = tokens[word.end :]
+            after = tokens.part(word.end)
             end = self._num_rows
         # A delimiter beyond the word's frames, or across their border, bounds them.
         begin = max(begin, at.start_frame - self._context_frames)
         end = min(end, at.end_frame + self._context_frames)
-        begin = max([begin, *(token.end_frame for token in before if token.start_frame < begin)])
-        end = min([end, *(token.start_frame for token in after if token.end_frame > end)])
-        letters = tokens[word.begin : word.end]
-        token_ids = [token.token_id for token in before if token.start_frame >= begin]
-        token_ids += [token.token_id for token in letters]
-        token_ids += [token.token_id for token in after if token.end_frame <= end]
+        while before.ids and before.starts[0] < begin:
+            begin = max(begin, before.ends[0])
+            before = before.part(1)
+        while after.ids and after.ends[-1] > end:
+            end = min(end, after.starts[-1])
+            after = after.part(0, -1)
+        token_ids = before.ids + tokens.ids[word.begin : word.end] + after.ids
         log_posterior, doubt = self._meter.measure(token_ids, begin, end, at.start_frame, at.end_frame)
-        posteriors = [token.posterior for token in letters]
+        posteriors = tokens.posteriors[word.begin : word.end]
         return Evidence(
             log_posterior=log_posterior,
             share=self._beam.share(at),
@@ -303,20 +327,3 @@ class WordDecoder:
             num_letters=len(word.text),
             duration_s=(at.end_frame - at.start_frame) * self._timing.frame_s,
         )
-
-
-def _place(tokens: Sequence[DecodedToken], word: SpelledWord) -> _Place:
-    return _Place(word.text, tokens[word.begin].start_frame, tokens[word.end - 1].end_frame)
-
-
-def _decoded(hypothesis: Hypothesis) -> list[DecodedToken]:
-    return [
-        DecodedToken(*token)
-        for token in zip(
-            hypothesis.token_ids,
-            hypothesis.token_start_frames,
-            hypothesis.token_end_frames,
-            hypothesis.token_posteriors,
-            strict=True,
-        )
-    ]

@@ -7,16 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeasr.errors import BundleError
-from edgeasr.tokens import DecodedToken, SpelledWord, TokenTable
+from edgeasr.tokens import SpelledWord, TokenTable
 
 CHARACTERS = TokenTable(["<blank>", "|", "a", "b", "c"], blank_id=0, word_delimiter="|")
 SUBWORDS = TokenTable(["▁", "▁a", "▁b", "a", "b", "<blank>"], blank_id=5, word_delimiter="▁")
 SUFFIXES = TokenTable(["<blank>", "a</w>", "a", "b</w>", "b"], blank_id=0, word_delimiter="</w>")
-
-
-def decoded(*token_ids: int, every: int = 3) -> list[DecodedToken]:
-    """Tokens of one frame, `every` frames apart."""
-    return [DecodedToken(token_id, every * i, every * i + 1, 0.5) for i, token_id in enumerate(token_ids)]
 
 
 def texts(words: list[SpelledWord]) -> list[str]:
@@ -36,29 +31,28 @@ def texts(words: list[SpelledWord]) -> list[str]:
     ],
 )
 def test_tokens_are_split_at_the_delimiter(table: TokenTable, token_ids: tuple[int, ...], expected: list[str]) -> None:
-    assert texts(table.words(decoded(*token_ids))) == expected
+    assert texts(table.words(token_ids)) == expected
 
 
 def test_words_know_their_tokens() -> None:
-    assert CHARACTERS.words(decoded(1, 2, 3, 1, 1, 4)) == [SpelledWord("ab", 1, 3), SpelledWord("c", 5, 6)]
-    assert SUBWORDS.words(decoded(0, 3, 2)) == [SpelledWord("a", 1, 2), SpelledWord("b", 2, 3)]
+    assert CHARACTERS.words((1, 2, 3, 1, 1, 4)) == [SpelledWord("ab", 1, 3), SpelledWord("c", 5, 6)]
+    assert SUBWORDS.words((0, 3, 2)) == [SpelledWord("a", 1, 2), SpelledWord("b", 2, 3)]
 
 
 @given(st.sampled_from([CHARACTERS, SUBWORDS, SUFFIXES]), st.lists(st.integers(0, 4), max_size=30), st.data())
 def test_words_are_the_same_however_tokens_arrive(table: TokenTable, token_ids: list[int], data: st.DataObject) -> None:
-    tokens = decoded(*token_ids)
     words: list[str] = []
-    waiting: list[DecodedToken] = []
+    waiting: list[int] = []
     arrived = 0
-    while arrived < len(tokens):
-        count = data.draw(st.integers(1, len(tokens) - arrived))
-        waiting += tokens[arrived : arrived + count]
+    while arrived < len(token_ids):
+        count = data.draw(st.integers(1, len(token_ids) - arrived))
+        waiting += token_ids[arrived : arrived + count]
         arrived += count
         complete = table.num_complete(waiting)
         words += texts(table.words(waiting[:complete]))
         waiting = waiting[complete:]
     words += texts(table.words(waiting))
-    assert words == texts(table.words(tokens))
+    assert words == texts(table.words(token_ids))
 
 
 @pytest.mark.parametrize(
