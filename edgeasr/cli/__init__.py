@@ -28,6 +28,7 @@ COMMANDS = {
     "train": "train a student from a recipe",
     "export": "write the bundle of a trained student",
     "evaluate": "measure error rates and speed of bundles and peers",
+    "calibrate": "make a bundle's confidences probabilities, and measure them",
 }
 
 # NumPy's BLAS would start a thread for each core at its import; the work here is in ONNX Runtime and the C++ core.

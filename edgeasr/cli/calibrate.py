@@ -1,0 +1,246 @@
+"""`edgeasr calibrate`: makes a bundle's confidences probabilities, and measures how honest they are."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgeasr.cli.common import positive
+from edgeasr.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edgeasr.recognizer import Recognizer
+    from edgeasr.train.bootstrap import Interval
+    from edgeasr.train.calibrate import Report
+    from edgeasr.train.evaluate import EvaluationSet, Normaliser
+    from edgeasr.train.log_probs import Condition, HeardClip, LogProbs
+    from edgeasr.train.reliability import Reliability
+
+FIT_SETS = ("librispeech.dev", "commonvoice.dev", "speechocean.dev")
+FIT_SNRS_DB = (20.0, 10.0, 5.0)
+REPORT_SETS = ("librispeech.test", "commonvoice.test", "speechocean.test")
+REPORT_SNRS_DB = (10.0,)
+
+Table = list[tuple[str, ...]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of this command."""
+    parser.description = (
+        "Fit the confidences of a bundle on transcribed clips, clean and with recorded noise, for each way of "
+        "decoding, and write the calibration into the bundle. With --report, measure them instead."
+    )
+    parser.add_argument("model", metavar="BUNDLE", help="the bundle's folder, or the name of one of the package")
+    parser.add_argument(
+        "--report",
+        nargs="*",
+        metavar="SET",
+        help=f"change nothing, measure the calibration on these sets (default: {' '.join(REPORT_SETS)})",
+    )
+    parser.add_argument(
+        "--sets", nargs="+", default=FIT_SETS, metavar="SET", help=f"fit on these (default: {' '.join(FIT_SETS)})"
+    )
+    parser.add_argument(
+        "--mode", action="append", metavar="MODE", help="only this way of decoding; may be repeated (default: all)"
+    )
+    parser.add_argument(
+        "--snr",
+        nargs="*",
+        type=float,
+        metavar="DB",
+        help="signal-to-noise ratios beside clean sound (default: 20 10 5 to fit, 10 to report)",
+    )
+    parser.add_argument("--data", type=Path, help="folder of the data ($EDGEASR_DATA, or ../shared/data)")
+    parser.add_argument("--cache", type=Path, default=Path("cache"), help="log-probs go here (%(default)s)")
+    parser.add_argument("--limit", type=positive, metavar="N", help="only N clips of each set, evenly spread")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="write a reliability diagram (SVG) for each row of the report"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fits, or reports."""
+    from edgeasr.bundle import find_bundle, read_bundle
+    from edgeasr.train.evaluate import find_sets, normaliser
+    from edgeasr.train.log_probs import Condition, LogProbs
+    from edgeasr.train.manifest import data_dir
+
+    for path in (args.json, args.markdown):
+        if path is not None and not path.parent.is_dir():  # told now, not after minutes of work
+            raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}")
+    reporting = args.report is not None
+    folder = find_bundle(args.model)
+    normalise = normaliser(read_bundle(folder).language)
+    recognizers = load_recognizers(folder, args.mode)
+    data = args.data or data_dir()
+    names = (args.report or REPORT_SETS) if reporting else args.sets
+    sets = find_sets(data, names, normalise, limit=args.limit)
+    snrs_db = args.snr if args.snr is not None else (REPORT_SNRS_DB if reporting else FIT_SNRS_DB)
+    # What is fitted with one half of the recorded noise is measured with the other.
+    conditions = [Condition(odd=reporting), *(Condition(snr_db=snr_db, odd=reporting) for snr_db in snrs_db)]
+    log_probs = LogProbs(next(iter(recognizers.values())), data, args.cache)
+    heard = {condition: _hear(log_probs, sets, condition) for condition in conditions}
+    if reporting:
+        return _report(args, recognizers, heard, normalise)
+    return _fit(args, folder, recognizers, [clip for clips in heard.values() for clip in clips], normalise)
+
+
+def load_recognizers(folder: Path, modes: Sequence[str] | None) -> dict[str, Recognizer]:
+    """A recogniser for each way of decoding that the bundle has what it takes for.
+
+    Raises:
+        ConfigError: None is left of the modes that were asked for.
+    """
+    from edgeasr.recognizer import Recognizer
+
+    available = [Recognizer(folder, decoder="greedy"), Recognizer(folder, decoder="beam")]
+    recognizers = {recognizer.mode: recognizer for recognizer in available}
+    unknown = [mode for mode in modes or () if mode not in recognizers]
+    if unknown:
+        raise ConfigError(f"mode {unknown[0]!r} is not one that {folder} can decode with: {', '.join(recognizers)}")
+    return {mode: recognizer for mode, recognizer in recognizers.items() if not modes or mode in modes}
+
+
+def _hear(log_probs: LogProbs, sets: Sequence[EvaluationSet], condition: Condition) -> list[HeardClip]:
+    from edgeasr.cli.progress import ProgressBar
+
+    clips: list[HeardClip] = []
+    for evaluation_set in sets:
+        progress = ProgressBar(f"{evaluation_set.name}, {condition.name}")
+        clips += log_probs.load(evaluation_set, condition, progress.update)
+        progress.clear()
+    return clips
+
+
+def _fit(
+    args: argparse.Namespace,
+    folder: Path,
+    recognizers: dict[str, Recognizer],
+    clips: Sequence[HeardClip],
+    normalise: Normaliser,
+) -> int:
+    from edgeasr.bundle import read_bundle, update_bundle
+    from edgeasr.train.calibrate import fit
+
+    calibration = dict(read_bundle(folder).calibration)
+    table: Table = [("mode", "condition", *RELIABILITY_HEADER)]
+    document: dict[str, Any] = {}
+    for mode, recognizer in recognizers.items():
+        fitted = fit(recognizer, clips, normalise)
+        calibration[mode] = fitted.calibration
+        document[mode] = {
+            "calibration": asdict(fitted.calibration),
+            "before": {name or "all": asdict(found) for name, found in fitted.before.items()},
+            "after": {name or "all": asdict(found) for name, found in fitted.after.items()},
+        }
+        for condition, after in fitted.after.items():
+            table.append((mode, condition or "all", *_reliability_cells(fitted.before[condition], after)))
+    update_bundle(folder, calibration=calibration)
+    _write(args, [("Cross-validated by speaker", table)], document)
+    print(f"{folder}: calibrated for {', '.join(recognizers)}", file=sys.stderr)
+    return 0
+
+
+def _report(
+    args: argparse.Namespace,
+    recognizers: dict[str, Recognizer],
+    heard: dict[Condition, list[HeardClip]],
+    normalise: Normaliser,
+) -> int:
+    from edgeasr.train.calibrate import report
+
+    reports = [report(recognizer, clips, normalise) for recognizer in recognizers.values() for clips in heard.values()]
+    words: Table = [("mode", "condition", *RELIABILITY_HEADER)]
+    segments: Table = [("mode", "condition", "clips", "expected - true", "error", "error of a constant")]
+    abstention: Table = [
+        ("mode", "condition", "min_confidence", "words kept %", "right among them %", "right kept %", "wrong kept %")
+    ]
+    for row in reports:
+        if row.before is None:
+            continue
+        words.append((row.system, row.condition, *_reliability_cells(row.before, row.after)))
+        if row.segments is not None:
+            numbers = (row.segments.bias, row.segments.error, row.segments.guess)
+            segments.append(
+                (row.system, row.condition, str(row.segments.clips), *(f"{number:.3f}" for number in numbers))
+            )
+        for line in row.abstention:
+            shares = (line.kept, line.right_among_kept, line.right_kept, line.wrong_kept)
+            cells = (f"{100 * share:.1f}" for share in shares)
+            abstention.append((row.system, row.condition, f"{line.min_confidence:.1f}", *cells))
+    sections = [("Confidence of words", words)]
+    if len(segments) > 1:
+        sections.append(("Confidence of whole clips", segments))
+        sections.append(("Abstention", abstention))
+    document = {
+        f"{row.system}, {row.condition}": {
+            "before": None if row.before is None else asdict(row.before),
+            "after": None if row.after is None else asdict(row.after),
+            "segments": None if row.segments is None else asdict(row.segments),
+            "abstention": [asdict(line) for line in row.abstention],
+        }
+        for row in reports
+    }
+    if args.pictures:
+        _draw(args.pictures, reports)
+    _write(args, sections, document)
+    return 0
+
+
+def _draw(folder: Path, reports: Sequence[Report]) -> None:
+    from edgeasr.train.reliability import diagram
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in reports:
+        curves = {"uncalibrated": row.uncalibrated}
+        if row.calibrated is not None:
+            curves["calibrated"] = row.calibrated
+        name = f"reliability-{row.system}-{row.condition}".replace("+", "-").replace(" ", "")
+        (folder / f"{name}.svg").write_text(diagram(f"{row.system}, {row.condition}", curves), encoding="utf-8")
+
+
+RELIABILITY_HEADER = (
+    *("words", "right %", "ECE before", "ECE", "95 %", "no better than", "NCE before", "NCE"),
+    *("AUPRC errors before", "AUPRC errors", "AUPRC right before", "AUPRC right"),
+)
+
+
+def _reliability_cells(before: Reliability, after: Reliability | None) -> tuple[str, ...]:
+    def change(name: str) -> tuple[str, str]:
+        return f"{getattr(before, name):.3f}", "-" if after is None else f"{getattr(after, name):.3f}"
+
+    return (
+        str(before.words),
+        f"{100 * before.right:.1f}",
+        f"{before.ece.value:.3f}",
+        "-" if after is None else f"{after.ece.value:.3f}",
+        "-" if after is None else _shown(after.ece),
+        "-" if after is None else f"{after.noise:.3f}",
+        *change("nce"),
+        *change("errors_found"),
+        *change("right_found"),
+    )
+
+
+def _shown(interval: Interval) -> str:
+    return "-" if interval.low is None else f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def _write(args: argparse.Namespace, sections: Sequence[tuple[str, Table]], document: dict[str, Any]) -> None:
+    """Prints the tables, and writes the files that were asked for."""
+    from edgeasr.cli.evaluate import _aligned, _markdown
+
+    for heading, table in sections:
+        print(f"{heading}\n{_aligned(table)}")
+    if args.markdown:
+        text = "\n".join(f"### {heading}\n\n{_markdown(table)}" for heading, table in sections)
+        args.markdown.write_text(text, encoding="utf-8")
+    if args.json:
+        args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

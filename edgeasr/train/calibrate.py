@@ -1,0 +1,400 @@
+"""Calibration: what the evidence for a word is worth, fitted on transcribed clips and measured on others.
+
+Clips are recognised in each way of decoding, clean and with noise, from log-probs that are computed once. A word is
+right if it is matched along a shortest edit path to the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from edgeasr.confidence import FEATURES, MONOTONE, Calibration, Evidence, features
+from edgeasr.errors import ConfigError
+from edgeasr.recognizer import Recognizer
+from edgeasr.train.bootstrap import FloatArray
+from edgeasr.train.evaluate import Normaliser
+from edgeasr.train.joined import matches
+from edgeasr.train.log_probs import HeardClip
+from edgeasr.train.reliability import Judged, Reliability, measure
+
+FOLDS = 5
+# Candidates for `Calibration.score_scale`: what a hypothesis is worth beside another one is a matter of how often the
+# frames' errors are the same, for CTC takes them to be independent.
+SCORE_SCALES = (1.0, 0.5, 0.3)
+# Keeps weights finite where a feature separates all words, or never changes. In units of a standard deviation.
+RIDGE = 1e-4
+# Words without which no seven numbers can be fitted.
+LEAST_WORDS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedWord:
+    """A recognised word, what is known of it, and whether it was right."""
+
+    evidence: Evidence
+    confidence: float
+    right: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedClip:
+    """A clip as it was recognised: its words. Times are of no interest here."""
+
+    set_name: str
+    condition: str
+    clip: str
+    speaker: str | None
+    words: tuple[JudgedWord, ...]
+
+    @property
+    def unit(self) -> str:
+        """What must not be in two folds: the speaker, or the clip where that is unknown."""
+        return self.speaker or self.clip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """A calibration, and how it and the uncalibrated confidences do on words that it was not fitted on.
+
+    Attributes:
+        calibration: Fitted on all words.
+        before: Uncalibrated, by condition; all conditions together under the empty name.
+        after: Calibrated, each word by a calibration that was fitted without its speaker.
+    """
+
+    calibration: Calibration
+    before: Mapping[str, Reliability]
+    after: Mapping[str, Reliability]
+
+
+def judge(
+    recognizer: Recognizer,
+    clips: Iterable[HeardClip],
+    normalise: Normaliser,
+    calibration: Calibration | None,
+) -> list[JudgedClip]:
+    """Decodes clips and compares their words with the references.
+
+    Args:
+        recognizer: How to decode.
+        clips: Heard by the recogniser's bundle.
+        normalise: Of the language.
+        calibration: What makes confidences; None leaves them uncalibrated.
+    """
+    judged = []
+    for clip in clips:
+        words = recognizer.word_decoder(keep_evidence=True)
+        words.calibration = calibration
+        words.accept(clip.rows)
+        words.finish()
+        # A word may be none to the normaliser, or several.
+        parts = [normalise(word.text).split() for word in words.committed]
+        place = [number for number, part in enumerate(parts) for _ in part]
+        hypothesis = [word for part in parts for word in part]
+        matched = {j for _, j in matches(normalise(clip.utterance.text or "").split(), hypothesis)}
+        wrong = {place[j] for j in range(len(hypothesis)) if j not in matched}
+        judged.append(
+            JudgedClip(
+                set_name=clip.set_name,
+                condition=clip.condition.name,
+                clip=clip.utterance.id,
+                speaker=clip.utterance.speaker,
+                words=tuple(
+                    JudgedWord(evidence=evidence, confidence=word.confidence, right=number not in wrong)
+                    for number, (word, evidence) in enumerate(zip(words.committed, words.evidence, strict=True))
+                    if parts[number]
+                ),
+            )
+        )
+    return judged
+
+
+def fit(recognizer: Recognizer, clips: Sequence[HeardClip], normalise: Normaliser) -> Fit:
+    """Fits the calibration of the recogniser's way of decoding.
+
+    Args:
+        recognizer: How to decode.
+        clips: What to fit on; by clips of about `FOLDS` speakers at least, so that it can be cross-validated.
+        normalise: Of the language.
+
+    Raises:
+        ConfigError: There are too few words, or not both right and wrong ones.
+    """
+    best: tuple[float, Calibration, FloatArray, list[JudgedClip]] | None = None
+    scales = SCORE_SCALES if recognizer.mode != "greedy" else SCORE_SCALES[:1]
+    for scale in scales:
+        # Weights of zero: only the scale is at work while evidence is collected.
+        neutral = Calibration(bias=0.0, weights=dict.fromkeys(FEATURES, 0.0), score_scale=scale)
+        judged = judge(recognizer, clips, normalise, neutral)
+        table = np.array([features(word.evidence) for clip in judged for word in clip.words])
+        right = np.array([word.right for clip in judged for word in clip.words], np.float64)
+        if len(right) < LEAST_WORDS or not 0 < right.sum() < len(right):
+            raise ConfigError(
+                f"{len(right)} words were recognised, {int(right.sum())} of them right: too few to fit a calibration "
+                f"on (expected {LEAST_WORDS}, right and wrong ones)"
+            )
+        confidence = cross_validated(table, right, fold_numbers(judged))
+        loss = log_loss(confidence, right)
+        if best is None or loss < best[0]:
+            best = (loss, replace(fit_weights(table, right), score_scale=scale), confidence, judged)
+    assert best is not None
+    _, calibration, confidence, judged = best
+    products = np.array([word.evidence.posterior_product for clip in judged for word in clip.words])
+    before, after = by_condition(judged, products), by_condition(judged, confidence)
+    return Fit(
+        calibration=replace(calibration, fit=_summary(judged, before[""], after[""])), before=before, after=after
+    )
+
+
+def fit_weights(table: FloatArray, right: FloatArray) -> Calibration:
+    """Logistic regression in which evidence cannot count against a word.
+
+    Args:
+        table: (num_words, num_features) as `confidence.features` gives them.
+        right: (num_words,) 1 or 0.
+    """
+    mean, deviation = table.mean(axis=0), table.std(axis=0)
+    used = deviation > 1e-9  # a feature that never changes, such as the share of a beam of one, tells nothing
+    weights = np.zeros(len(FEATURES))
+    while True:
+        # Newton's method on the features in units of their deviation; one that comes out with the wrong sign is of no
+        # use beside the others, and goes.
+        columns = np.flatnonzero(used)
+        scaled = np.column_stack([(table[:, columns] - mean[columns]) / deviation[columns], np.ones(len(table))])
+        solution = _newton(scaled, right)
+        wrong = [c for c, w in zip(columns, solution, strict=False) if w < 0 and FEATURES[c] in MONOTONE]
+        if not wrong:
+            break
+        used[wrong] = False
+    weights[columns] = solution[:-1] / deviation[columns]
+    bias = solution[-1] - float(weights @ mean)
+    # Rounded as they are written: the calibration in the bundle is the one that was measured.
+    return Calibration(
+        bias=round(bias, 5),
+        weights={name: round(float(weight), 5) for name, weight in zip(FEATURES, weights, strict=True)},
+    )
+
+
+def _newton(scaled: FloatArray, right: FloatArray, *, steps: int = 50) -> FloatArray:
+    penalty = np.full(scaled.shape[1], RIDGE)
+    penalty[-1] = 0.0
+    solution = np.zeros(scaled.shape[1])
+    for _ in range(steps):
+        probability = _logistic(scaled @ solution)
+        gradient = scaled.T @ (probability - right) / len(right) + penalty * solution
+        curvature = (scaled.T * (probability * (1 - probability))) @ scaled / len(right)
+        step = np.linalg.solve(curvature + np.diag(penalty + 1e-9), gradient)
+        solution = solution - np.clip(step, -2.0, 2.0)
+        if np.abs(step).max() < 1e-9:
+            break
+    return solution
+
+
+def fold_numbers(judged: Sequence[JudgedClip]) -> FloatArray:
+    """(num_words,) the fold of each word: speakers are dealt to folds by their number of words, the largest first."""
+    words: dict[str, int] = {}
+    for clip in judged:
+        words[clip.unit] = words.get(clip.unit, 0) + len(clip.words)
+    if len(words) < 2:
+        raise ConfigError("the clips are of one speaker: a calibration cannot be cross-validated on them")
+    sizes = [0] * min(FOLDS, len(words))
+    fold: dict[str, int] = {}
+    for unit in sorted(words, key=lambda unit: (-words[unit], unit)):
+        fold[unit] = sizes.index(min(sizes))
+        sizes[fold[unit]] += words[unit]
+    return np.array([fold[clip.unit] for clip in judged for _ in clip.words])
+
+
+def cross_validated(table: FloatArray, right: FloatArray, folds: FloatArray) -> FloatArray:
+    """(num_words,) the confidence of each word by a calibration that was fitted on the other folds."""
+    confidence = np.zeros(len(right))
+    for number in np.unique(folds):
+        chosen = folds == number
+        confidence[chosen] = apply(fit_weights(table[~chosen], right[~chosen]), table[chosen])
+    return confidence
+
+
+def apply(calibration: Calibration, table: FloatArray) -> FloatArray:
+    """(num_words,) what `Calibration.probability` says of words with these features (num_words, num_features)."""
+    weights = np.array([calibration.weights[name] for name in FEATURES])
+    return _logistic(np.clip(table @ weights + calibration.bias, -10, 10))
+
+
+def log_loss(confidence: FloatArray, right: FloatArray) -> float:
+    """Mean negative natural log of the probability of what came out."""
+    return float(-np.mean(np.log(np.where(right > 0, confidence, 1 - confidence))))
+
+
+def by_condition(judged: Sequence[JudgedClip], confidence: FloatArray) -> dict[str, Reliability]:
+    """The reliability of the words of each condition, and of all under the empty name."""
+    words = gather(judged, confidence)
+    conditions = np.array([clip.condition for clip in judged for _ in clip.words])
+    chosen = {"": np.ones(len(words), bool)} | {name: conditions == name for name in dict.fromkeys(conditions.tolist())}
+    found = {name: measure(part(words, mask)) for name, mask in chosen.items()}
+    return {name: reliability for name, reliability in found.items() if reliability is not None}
+
+
+def gather(judged: Sequence[JudgedClip], confidence: FloatArray | None = None) -> Judged:
+    """The words of clips in one table, with their own confidences or with others."""
+    words = [(word, number) for number, clip in enumerate(judged) for word in clip.words]
+    own = np.array([word.confidence for word, _ in words], np.float64)
+    return Judged(
+        confidence=own if confidence is None else confidence,
+        right=np.array([word.right for word, _ in words], np.float64),
+        clip=np.array([number for _, number in words], np.int64),
+    )
+
+
+def part(words: Judged, mask: Any) -> Judged:
+    """Some of the words."""
+    return Judged(confidence=words.confidence[mask], right=words.right[mask], clip=words.clip[mask])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentError:
+    """How far the confidence of whole clips, the share of their words expected to be right, is from that share.
+
+    Attributes:
+        clips: Clips with at least one word.
+        bias: Mean of expected minus true.
+        error: Mean of the absolute difference.
+        guess: The same error for somebody who always states the mean share of right words.
+    """
+
+    clips: int
+    bias: float
+    error: float
+    guess: float
+
+
+def segment_error(judged: Sequence[JudgedClip]) -> SegmentError:
+    """See `SegmentError`."""
+    pairs = [
+        (np.mean([word.confidence for word in clip.words]), np.mean([word.right for word in clip.words]))
+        for clip in judged
+        if clip.words
+    ]
+    expected, true = np.array(pairs, np.float64).reshape(-1, 2).T
+    if not len(true):
+        return SegmentError(clips=0, bias=0.0, error=0.0, guess=0.0)
+    return SegmentError(
+        clips=len(true),
+        bias=float(np.mean(expected - true)),
+        error=float(np.mean(np.abs(expected - true))),
+        guess=float(np.mean(np.abs(true.mean() - true))),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abstention:
+    """What `min_confidence` does to words.
+
+    Attributes:
+        min_confidence: The threshold.
+        kept: The share of words that are accepted.
+        right_among_kept: The share of these that is right; 1 where there are none.
+        right_kept: The share of right words that are accepted.
+        wrong_kept: The share of wrong words that are accepted.
+    """
+
+    min_confidence: float
+    kept: float
+    right_among_kept: float
+    right_kept: float
+    wrong_kept: float
+
+
+def abstention(words: Judged, thresholds: Sequence[float] = (0.3, 0.5, 0.7, 0.9)) -> list[Abstention]:
+    """What some thresholds do to words that are both right and wrong."""
+    rows = []
+    for least in thresholds:
+        kept = words.confidence >= least
+        rows.append(
+            Abstention(
+                min_confidence=least,
+                kept=float(kept.mean()),
+                right_among_kept=float(words.right[kept].mean()) if kept.any() else 1.0,
+                right_kept=float(kept[words.right > 0].mean()),
+                wrong_kept=float(kept[words.right == 0].mean()),
+            )
+        )
+    return rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A way of decoding, measured on the clips of one condition.
+
+    Attributes:
+        system: What tables call it: the mode, and hotwords if there were any.
+        condition: How the clips were heard.
+        before: With uncalibrated confidences; None where no word was recognised, or none wrong or right.
+        after: With the bundle's calibration; None also where there is none.
+        segments: Of the confidences of whole clips; as `after`.
+        abstention: What `min_confidence` does; as `after`.
+        uncalibrated: The words with uncalibrated confidences, for pictures.
+        calibrated: The words with calibrated ones; None where there is no calibration.
+    """
+
+    system: str
+    condition: str
+    before: Reliability | None
+    after: Reliability | None
+    segments: SegmentError | None
+    abstention: list[Abstention] = field(default_factory=list)
+    uncalibrated: Judged
+    calibrated: Judged | None
+
+
+def report(
+    recognizer: Recognizer, clips: Sequence[HeardClip], normalise: Normaliser, *, system: str | None = None
+) -> Report:
+    """Measures the recogniser's confidences as they are, and as they would be without calibration.
+
+    Args:
+        recognizer: How to decode; its bundle's calibration is used.
+        clips: All of one condition.
+        normalise: Of the language.
+        system: What tables call it; the mode if not given.
+    """
+    calibration = recognizer.bundle.calibration.get(recognizer.mode)
+    judged = judge(recognizer, clips, normalise, calibration)
+    products = np.array([word.evidence.posterior_product for clip in judged for word in clip.words])
+    uncalibrated = gather(judged, products)
+    calibrated = None if calibration is None else gather(judged)
+    after = None if calibrated is None else measure(calibrated)
+    return Report(
+        system=system or recognizer.mode,
+        condition=clips[0].condition.name if clips else "",
+        before=measure(uncalibrated),
+        after=after,
+        segments=None if after is None else segment_error(judged),
+        abstention=[] if after is None or calibrated is None else abstention(calibrated),
+        uncalibrated=uncalibrated,
+        calibrated=calibrated,
+    )
+
+
+def _summary(judged: Sequence[JudgedClip], before: Reliability, after: Reliability) -> dict[str, Any]:
+    return {
+        "sets": list(dict.fromkeys(clip.set_name for clip in judged)),
+        "conditions": list(dict.fromkeys(clip.condition for clip in judged)),
+        "clips": len({clip.clip for clip in judged}),
+        "speakers": len({clip.unit for clip in judged}),
+        "words": after.words,
+        "right": round(after.right, 4),
+        "cross_validated": {
+            "ece": round(after.ece.value, 4),
+            "nce": round(after.nce, 4),
+            "ece_uncalibrated": round(before.ece.value, 4),
+            "nce_uncalibrated": round(before.nce, 4),
+        },
+    }
+
+
+def _logistic(values: FloatArray) -> FloatArray:
+    return np.asarray(1.0 / (1.0 + np.exp(-values)))
