@@ -129,13 +129,31 @@ class Recognizer:
             resampler=Resampler(sample_rate, self._bundle.sample_rate),
             frontend=LogMelFrontend(self._bundle.frontend),
             acoustic=self._model.start(),
-            words=self._start_words(),
+            words=self.word_decoder(),
         )
         return Stream(
             stages,
             sample_rate=sample_rate,
             min_segment_confidence=self._min_segment_confidence,
             unsure_mark=self._unsure_mark,
+        )
+
+    def word_decoder(self, *, keep_evidence: bool = False) -> WordDecoder:
+        """Starts the last stage of a stream by itself: rows of the model's output go in, words come out.
+
+        Args:
+            keep_evidence: Collect what the confidence of each word was made of.
+        """
+        return WordDecoder(
+            self._start_decoder(),
+            tokens=self._bundle.tokens,
+            timing=self._timing,
+            rows_per_read=self._bundle.model.rows_per_chunk,
+            logits=self._bundle.model.output_kind == "logits",
+            calibration=self._bundle.calibration.get(self.mode),
+            min_confidence=self._min_confidence,
+            nbest=self._decoder.beam.nbest if self._decoder.mode == "beam" else 1,
+            keep_evidence=keep_evidence,
         )
 
     def transcribe(
@@ -180,18 +198,6 @@ class Recognizer:
                     on_progress(partial.duration, reader.duration)
             transcript = stream.finish()
             return replace(transcript, warnings=(reader.damage,)) if reader.damage else transcript
-
-    def _start_words(self) -> WordDecoder:
-        return WordDecoder(
-            self._start_decoder(),
-            tokens=self._bundle.tokens,
-            timing=self._timing,
-            rows_per_read=self._bundle.model.rows_per_chunk,
-            logits=self._bundle.model.output_kind == "logits",
-            calibration=self._bundle.calibration.get(self.mode),
-            min_confidence=self._min_confidence,
-            nbest=self._decoder.beam.nbest if self._decoder.mode == "beam" else 1,
-        )
 
     def _start_decoder(self) -> Decoder:
         logits = self._bundle.model.output_kind == "logits"
