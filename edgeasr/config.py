@@ -72,6 +72,36 @@ class LogMelConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GrammarLimits:
+    """What a grammar may not exceed; one that does is refused with an error that names the limit.
+
+    Example:
+        >>> GrammarLimits(max_states=100_000).max_range_values
+        20000
+
+    Attributes:
+        max_text_bytes: Bytes of the grammar's text.
+        max_nodes: Nodes of the compiled graph, about 32 bytes each.
+        max_range_values: Values of one number range.
+        max_states: States of the automaton that are made while it is used, about 200 bytes each.
+
+    Raises:
+        ConfigError: A limit below 1 or above 2**28.
+    """
+
+    max_text_bytes: int = 16 * 1024 * 1024
+    max_nodes: int = 1_000_000
+    max_range_values: int = 20_000
+    max_states: int = 262_144
+
+    def __post_init__(self) -> None:
+        """Lets the C++ core check the values, so that one place knows what it can do."""
+        from edgeasr import _core
+
+        _core.validate_grammar_limits(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class CtcBeamConfig:
     """The CTC prefix beam search: how log-probs become hypotheses.
 

@@ -33,7 +33,7 @@ constexpr const char* kEndOfWord = "\x01";
 
 enum class NodeKind : std::uint8_t {
   kBranch,    // reads a byte: edges_[a, a + b); where it is the end of a value too, c is the way out, else kNoNode
-  kSplit,     // goes on at each of targets_[a, a + b)
+  kSplit,     // goes on at each of targets_[a, a + b); where c is 0, the others than the first skip a phrase
   kGap,       // a new word begins; then a
   kCall,      // goes through a, and comes back to b; what was said fills the slot c, unless that is kNoNode
   kValue,     // the value a was said; then b
@@ -166,9 +166,9 @@ class Grammar::Compiler {
       for (const GrammarExpression& sentence : block.sentences) {
         skip_ = skip;
         NodeId end = accept;
-        if (skip != kNoNode) end = split({accept, add(Node{NodeKind::kGap, call(skip, accept, kNoNode)})});
+        if (skip != kNoNode) end = split({accept, add(Node{NodeKind::kGap, call(skip, accept, kNoNode)})}, 0);
         NodeId start = build(sentence, end, true, true);
-        if (skip != kNoNode) start = split({start, call(skip, add(Node{NodeKind::kGap, start}), kNoNode)});
+        if (skip != kNoNode) start = split({start, call(skip, add(Node{NodeKind::kGap, start}), kNoNode)}, 0);
         const auto id = static_cast<std::uint32_t>(graph_.sentences.size());
         graph_.sentences.push_back(Sentence{static_cast<std::uint32_t>(graph_.blocks.size() - 1), sentence.at.line});
         starts.push_back(add(Node{NodeKind::kSentence, id, start}));
@@ -338,10 +338,10 @@ class Grammar::Compiler {
     });
   }
 
-  NodeId split(const std::vector<NodeId>& wanted) {
+  NodeId split(const std::vector<NodeId>& wanted, std::uint32_t mark = kNoNode) {
     std::vector<NodeId> targets;
     std::unordered_set<NodeId> seen;
-    std::uint64_t hash = wanted.size();
+    std::uint64_t hash = mix(mark, wanted.size());
     for (const NodeId target : wanted) {
       if (!seen.insert(target).second) continue;
       targets.push_back(target);
@@ -350,13 +350,13 @@ class Grammar::Compiler {
     if (targets.size() == 1) return targets[0];
     const auto equal = [&](NodeId id) {
       const Node& other = graph_.nodes[id];
-      return other.kind == NodeKind::kSplit && other.b == targets.size() &&
+      return other.kind == NodeKind::kSplit && other.b == targets.size() && other.c == mark &&
              std::equal(targets.begin(), targets.end(), graph_.targets.begin() + static_cast<std::ptrdiff_t>(other.a));
     };
     return interned(hash, equal, [&] {
       const auto begin = static_cast<std::uint32_t>(graph_.targets.size());
       graph_.targets.insert(graph_.targets.end(), targets.begin(), targets.end());
-      return add_new(Node{NodeKind::kSplit, begin, static_cast<std::uint32_t>(targets.size())}, 1);
+      return add_new(Node{NodeKind::kSplit, begin, static_cast<std::uint32_t>(targets.size()), mark}, 1);
     });
   }
 
@@ -366,7 +366,7 @@ class Grammar::Compiler {
   NodeId gap(NodeId next) {
     if (gaps_.count(next) > 0) return next;
     NodeId node = add(Node{NodeKind::kGap, next});
-    if (skip_ != kNoNode) node = split({node, add(Node{NodeKind::kGap, call(skip_, node, kNoNode)})});
+    if (skip_ != kNoNode) node = split({node, add(Node{NodeKind::kGap, call(skip_, node, kNoNode)})}, 0);
     gaps_.insert(node);
     return node;
   }
@@ -910,6 +910,13 @@ bool Grammar::parse(const std::string& text, GrammarParse& found) const {
   std::unordered_set<std::array<std::uint64_t, 2>, StepHash> seen;
   std::vector<Step> work = {Step{graph.root, 0, 0, kWordStart, -1}};
   std::int32_t last = -1;
+  // Most ways end at the first byte: those are not even tried.
+  const auto leads_on = [&](NodeId id, std::size_t position, Mode mode) {
+    const Node& node = graph.nodes[id];
+    if (node.kind != NodeKind::kBranch || node.c != kNoNode) return true;
+    if (mode == kPending && position < words.size() && words[position++] != ' ') return false;
+    return position < words.size() && graph.follow(node, static_cast<std::uint8_t>(words[position])) != kNoNode;
+  };
   while (!work.empty() && last < 0) {
     Step step = work.back();
     work.pop_back();
@@ -923,7 +930,7 @@ bool Grammar::parse(const std::string& text, GrammarParse& found) const {
     step.before = static_cast<std::int32_t>(tried.size()) - 1;
     const auto go_on = [&](NodeId next) {
       step.node = next;
-      work.push_back(step);
+      if (leads_on(next, step.position, step.mode)) work.push_back(step);
     };
     switch (node.kind) {
       case NodeKind::kBranch: {
@@ -1052,6 +1059,10 @@ std::string Grammar::sample(std::uint64_t seed) const {
       }
       case NodeKind::kSplit: {
         std::uint64_t total = 0;
+        if (node.c == 0) {
+          id = graph.targets[node.a];
+          break;
+        }
         for (std::uint32_t i = 0; i < node.b; ++i) total += graph.leaves[graph.targets[node.a + i]];
         std::uint64_t pick = random() % total;
         std::uint32_t i = node.a;

@@ -63,7 +63,7 @@ class Grammar final : public TextAcceptor {
   static constexpr std::size_t max_parse_bytes() { return 4096; }
 
   // A random sentence: each sentence of the grammar is equally likely, and so are the alternatives where there is a
-  // choice and the values of a list. Equal seeds give equal sentences everywhere.
+  // choice and the values of a list; no phrases to skip. Equal seeds give equal sentences everywhere.
   std::string sample(std::uint64_t seed) const;
 
   // Throws ConfigError naming the place of the first word that these tokens cannot spell, and how many there are. In
