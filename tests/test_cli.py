@@ -315,3 +315,29 @@ def test_the_progress_bar_is_for_terminals(monkeypatch: pytest.MonkeyPatch, caps
     assert shown.endswith("\r\x1b[K")
     ProgressBar("a.wav").update(5.0, None)
     assert "a.wav 0:00:05" in capsys.readouterr().err
+
+
+def test_words_may_be_left_to_the_reader_to_doubt(transcribe: Transcribe, samples_dir: Path) -> None:
+    path = samples_dir / "austen-0880.flac"
+    words = Recognizer(TINY).transcribe(path).words
+    least = sorted(word.confidence for word in words)[len(words) // 2]
+    result = transcribe(path, "--min-confidence", least)
+    assert result.returncode == 0
+    assert "[?]" in result.stdout
+    assert "tiny has no calibration for decoding with beam" in result.stderr
+    assert result.stderr.count("\n") == 1
+    dropped = transcribe(path, "--min-confidence", least, "--unsure-mark", "")
+    assert dropped.stdout.split() == [word.text for word in words if word.confidence >= least]
+    rejected = transcribe(path, "--min-segment-confidence", "1", "--unsure-mark", "(unclear)")
+    assert rejected.stdout == "(unclear)\n"
+    document = json.loads(transcribe(path, "--min-confidence", least, "--format", "json").stdout)
+    assert document["calibrated"] is False
+    kept = [word for word in document["segments"][0]["words"] if word.get("accepted", True)]
+    assert len(document["segments"][0]["words"]) == len(words) > len(kept) > 0
+
+
+@pytest.mark.parametrize("value", ["-0.1", "1.5", "nan", "much"])
+def test_a_threshold_that_is_no_probability(transcribe: Transcribe, samples_dir: Path, value: str) -> None:
+    result = transcribe(samples_dir / "austen-0880.flac", f"--min-confidence={value}")
+    assert result.returncode == 2
+    assert "--min-confidence" in result.stderr

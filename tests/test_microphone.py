@@ -183,3 +183,17 @@ def test_live_text_wraps_lines() -> None:
     lines = out.getvalue().splitlines()
     assert " ".join(lines) == " ".join(["word"] * 100)
     assert max(map(len, lines)) < 80
+
+
+def test_live_text_shows_one_mark_for_words_that_are_not_accepted() -> None:
+    words = [Word(text, i, i + 0.9, 0.5, accepted=text.islower()) for i, text in enumerate(["a", "B", "C", "d", "E"])]
+    for cuts in ([5], [1, 2, 3, 4, 5], [2, 5], [3, 4]):
+        out = io.StringIO()
+        live = LiveText(out)
+        for cut in cuts:
+            live.show(Partial(words[:cut], tuple(words[cut:]), 5.0))
+        live.end(Partial(words, (), 5.0))
+        assert out.getvalue() == "a [?] d [?]\n"
+    terminal = Terminal()
+    LiveText(terminal).show(Partial(words[:2], tuple(words[2:]), 5.0))
+    assert terminal.getvalue() == "\x1b[Ka [?]\x1b[2m d [?]\x1b[0m\x1b[6D"

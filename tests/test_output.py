@@ -1,6 +1,7 @@
 """Written transcripts, compared with what they must look like."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -17,7 +18,7 @@ from edgeasr.output import (
     to_tsv,
     to_vtt,
 )
-from edgeasr.types import Segment, Transcript, Word
+from edgeasr.types import Alternative, Segment, Transcript, Word
 
 WORDS = (
     Word("he", 0.48, 0.6, 0.99),
@@ -103,3 +104,29 @@ def test_captions_hold_every_word_and_stay_small(spoken: list[tuple[str, int, in
 def test_clock(seconds: float, clock: str) -> None:
     word = Word("a", seconds, seconds + 2, 1.0)
     assert to_srt(Transcript((Segment("a", word.start, word.end, (word,)),), 9999.0)).splitlines()[1].startswith(clock)
+
+
+def test_what_is_not_accepted_is_marked_for_readers_and_kept_for_programs() -> None:
+    words = tuple(replace(word, accepted=word.confidence >= 0.9) for word in WORDS)
+    transcript = Transcript((Segment("he wasn't [?]", 0.48, 3662.25, words),), 3663.0, calibrated=True)
+    assert to_text(transcript) == "he wasn't [?]\n"
+    for text in (to_srt(transcript), to_vtt(transcript)):
+        assert text.count("[?]") == 1
+        assert "disposed" not in text
+    document = json.loads(to_json(transcript))
+    assert document["calibrated"] is True
+    flags = [(word["text"], word.get("accepted", True)) for word in document["segments"][0]["words"]]
+    assert flags == [("he", True), ("wasn't", True), ("ill", False), ("disposed", False)]
+    assert len(to_tsv(transcript).splitlines()) == 5
+    rejected = Transcript((Segment("", 0.48, 3662.25, words, accepted=False),), 3663.0, unsure_mark="")
+    assert to_text(rejected) == "\n"
+    assert to_srt(rejected) == ""
+    assert json.loads(to_json(rejected))["segments"][0]["accepted"] is False
+
+
+def test_alternatives_are_written() -> None:
+    other = Alternative("he was ill", WORDS[:1], -3.25)
+    document = json.loads(to_json(replace(TRANSCRIPT, alternatives=(other,))))
+    assert document["alternatives"][0]["text"] == "he was ill"
+    assert document["alternatives"][0]["score"] == -3.25
+    assert document["alternatives"][0]["words"][0]["text"] == "he"

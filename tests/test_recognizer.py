@@ -1,15 +1,18 @@
 """The recogniser: one for all threads, files and arrays alike."""
 
 import io
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from bundles import TINY, WINDOWED
+from bundles import CALIBRATION, TINY, WINDOWED
 
 from edgeasr import BundleError, ConfigError, InputError, Recognizer
+from edgeasr.bundle import update_bundle
 from edgeasr.config import CtcBeamConfig
 
 
@@ -99,3 +102,39 @@ def test_impossible_wishes(recognizer: Recognizer) -> None:
         Recognizer("missing")
     with pytest.raises(FileNotFoundError):
         recognizer.transcribe("missing.wav")
+
+
+def test_abstention(samples_dir: Path) -> None:
+    path = samples_dir / "austen-0890.flac"
+    everything = Recognizer(TINY).transcribe(path)
+    least = sorted(word.confidence for word in everything.words)[len(everything.words) // 2]
+    some = Recognizer(TINY, min_confidence=least).transcribe(path)
+    assert [replace(word, accepted=True) for word in some.words] == list(everything.words)
+    assert {word.accepted for word in some.words} == {True, False}
+    assert "[?]" in some.text
+    assert some.text.count("[?] [?]") == 0
+    short = Recognizer(TINY, min_confidence=least, unsure_mark="").transcribe(path)
+    assert short.text == " ".join(word.text for word in some.words if word.accepted)
+    nothing = Recognizer(TINY, min_segment_confidence=1.0).transcribe(path)
+    assert nothing.text == "[?]"
+    assert not nothing.segments[0].accepted
+    assert all(word.accepted for word in nothing.words)
+
+
+def test_thresholds_are_probabilities() -> None:
+    for name in ("min_confidence", "min_segment_confidence"):
+        with pytest.raises(ConfigError, match=f"{name} is 1.5, expected a probability"):
+            Recognizer(TINY, **{name: 1.5})
+
+
+def test_a_result_says_whether_its_mode_is_calibrated(tmp_path: Path, samples_dir: Path) -> None:
+    copy = Path(shutil.copytree(TINY, tmp_path / "copy"))
+    update_bundle(copy, calibration={"greedy": CALIBRATION})
+    path = samples_dir / "austen-0880.flac"
+    for mode in ("greedy", "beam"):
+        recognizer = Recognizer(copy, decoder=mode)
+        stream = recognizer.stream()
+        assert recognizer.mode == mode
+        assert recognizer.calibrated == recognizer.transcribe(path).calibrated == stream.partial.calibrated
+        assert recognizer.calibrated == (mode == "greedy")
+    assert recognizer.transcribe(path) == Recognizer(TINY).transcribe(path)

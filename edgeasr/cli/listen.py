@@ -8,7 +8,7 @@ import sys
 from typing import TextIO
 
 from edgeasr.cli.common import add_confidence_arguments, add_recognizer_arguments, fail, load_recognizer
-from edgeasr.types import Partial, Word, shown, text_of
+from edgeasr.types import Partial, Word, shown
 
 # A pause between words after which the text goes on in a new line.
 LINE_PAUSE_S = 1.5
@@ -73,7 +73,10 @@ class LiveText:
                 self._marked = not word.accepted
             self._num_shown = partial.num_committed_words
         if self._terminal:
-            self._draw_tail(text_of(partial.tail, partial.unsure_mark))
+            tail = shown(partial.tail, partial.unsure_mark)
+            if self._marked and tail and not tail[0].accepted:
+                del tail[0]  # the mark stands there already
+            self._draw_tail(" ".join(word.text for word in tail))
         self._out.flush()
 
     def end(self, partial: Partial) -> None:

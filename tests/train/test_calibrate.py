@@ -1,0 +1,260 @@
+"""Calibration: known truths are found again, and the command writes and measures what it fits."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from bundles import CALIBRATION, TINY
+
+from edgeasr.bundle import read_bundle, update_bundle
+from edgeasr.cli import main
+from edgeasr.confidence import FEATURES, MONOTONE, Evidence, features
+from edgeasr.errors import ConfigError
+from edgeasr.recognizer import Recognizer
+from edgeasr.train.calibrate import (
+    JudgedClip,
+    JudgedWord,
+    abstention,
+    apply,
+    cross_validated,
+    fit_weights,
+    fold_numbers,
+    gather,
+    judge,
+    segment_error,
+)
+from edgeasr.train.evaluate import find_sets, normaliser
+from edgeasr.train.log_probs import Condition, LogProbs
+from edgeasr.train.reliability import Judged, measure
+
+
+def random_evidence(num_words: int, seed: int = 0) -> list[Evidence]:
+    random = np.random.default_rng(seed)
+    return [
+        Evidence(
+            log_posterior=-random.exponential(2.0),
+            share=random.random(),
+            weakest=random.random(),
+            posterior_product=random.random(),
+            doubt=random.exponential(0.3),
+            num_letters=int(random.integers(1, 12)),
+            duration_s=random.exponential(0.4),
+        )
+        for _ in range(num_words)
+    ]
+
+
+def table_of(evidence: list[Evidence]) -> np.ndarray:
+    return np.array([features(one) for one in evidence])
+
+
+def judged_clip(name: str, speaker: str | None, words: list[tuple[float, bool]]) -> JudgedClip:
+    (evidence,) = random_evidence(1)
+    return JudgedClip(
+        set_name="set",
+        condition="clean",
+        clip=name,
+        speaker=speaker,
+        words=tuple(JudgedWord(evidence=evidence, confidence=c, right=right) for c, right in words),
+    )
+
+
+def test_a_known_calibration_is_found_again() -> None:
+    evidence = random_evidence(20_000)
+    table = table_of(evidence)
+    truth = apply(CALIBRATION, table)
+    assert truth == pytest.approx([CALIBRATION.probability(one) for one in evidence])
+    right = (np.random.default_rng(1).random(len(truth)) < truth).astype(float)
+    found = fit_weights(table, right)
+    assert np.abs(apply(found, table) - truth).mean() < 0.01
+    for name in FEATURES:
+        assert found.weights[name] == pytest.approx(CALIBRATION.weights[name], abs=0.25)
+
+
+def test_a_known_miscalibration_is_repaired() -> None:
+    """Overconfident by far: the odds of a word are the square root of what is claimed."""
+    table = table_of(random_evidence(12_000))
+    claimed = apply(CALIBRATION, table)
+    odds = np.sqrt(claimed / (1 - claimed))
+    right = (np.random.default_rng(2).random(len(claimed)) < odds / (1 + odds)).astype(float)
+    clip = np.arange(len(claimed)) // 10
+    before = measure(Judged(confidence=claimed, right=right, clip=clip))
+    confidence = cross_validated(table, right, clip % 5)
+    after = measure(Judged(confidence=confidence, right=right, clip=clip))
+    assert before is not None and after is not None
+    assert before.ece.value > 0.1
+    assert after.ece.value < after.noise + 0.01
+    assert after.nce > before.nce
+
+
+def test_evidence_never_counts_against_a_word() -> None:
+    table = table_of(random_evidence(4000))
+    random = np.random.default_rng(3)
+    right = (random.random(4000) < 1 / (1 + np.exp(3 * (table[:, 1] - 0.5) - table[:, 0]))).astype(float)
+    found = fit_weights(table, right)  # a larger share makes words worse here
+    assert found.weights["share"] == 0.0
+    assert found.weights["posterior"] > 0.3
+    assert all(found.weights[name] >= 0 for name in MONOTONE)
+
+
+def test_what_never_changes_gets_no_weight() -> None:
+    table = table_of([one._replace(share=1.0) for one in random_evidence(2000)])
+    right = (np.random.default_rng(4).random(2000) < 0.3).astype(float)
+    found = fit_weights(table, right)
+    assert found.weights["share"] == 0.0
+    assert apply(found, table).mean() == pytest.approx(right.mean(), abs=0.005)
+
+
+def test_no_speaker_is_in_two_folds() -> None:
+    clips = [judged_clip(f"c{i}", f"s{i % 7}" if i % 10 else None, [(0.5, True)] * (i % 4)) for i in range(60)]
+    folds = fold_numbers(clips)
+    units = [clip.unit for clip in clips for _ in clip.words]
+    assert len(folds) == len(units)
+    assert all(len({f for f, u in zip(folds, units, strict=True) if u == unit}) == 1 for unit in set(units))
+    assert set(folds) == set(range(5))
+    with pytest.raises(ConfigError, match="one speaker"):
+        fold_numbers([judged_clip("a", "s", [(0.5, True)]), judged_clip("b", "s", [(0.5, True)])])
+
+
+def test_clips_and_abstention() -> None:
+    clips = [
+        judged_clip("a", "s", [(0.9, True), (0.5, False)]),
+        judged_clip("b", "s", [(0.2, False)]),
+        judged_clip("c", "s", []),
+    ]
+    error = segment_error(clips)
+    assert (error.clips, error.bias, error.error) == (2, pytest.approx(0.2), pytest.approx(0.2))
+    assert error.guess == pytest.approx(0.25)
+    (row,) = abstention(gather(clips), [0.4])
+    assert (row.kept, row.right_among_kept, row.right_kept, row.wrong_kept) == (pytest.approx(2 / 3), 0.5, 1.0, 0.5)
+    assert segment_error([]).clips == 0
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, samples_dir: Path) -> Path:
+    """A data folder: pieces of the samples, with what the tiny bundle hears in them, partly changed, as the truth."""
+    root = tmp_path_factory.mktemp("data")
+    for folder in ("speech", "noise"):
+        (root / folder).mkdir()
+    speech = np.concatenate([soundfile.read(path, dtype="float32")[0] for path in sorted(samples_dir.glob("*.flac"))])
+    random = np.random.default_rng(0)
+    recognizer = Recognizer(TINY)
+    lines = []
+    for number in range(16):
+        begin = int(random.integers(len(speech) - 64_000))
+        clip = speech[begin : begin + 64_000]
+        soundfile.write(root / "speech" / f"{number}.flac", clip, 16_000, subtype="PCM_16")
+        heard = soundfile.read(root / "speech" / f"{number}.flac", dtype="float32")[0]
+        words = recognizer.transcribe(heard, sample_rate=16_000).words
+        text = " ".join("zzz" if word.confidence < random.random() else word.text for word in words)
+        entry = {"id": f"c{number}", "audio": f"{number}.flac", "duration_s": 4.0, "text": text}
+        lines.append(json.dumps({**entry, "speaker": f"s{number % 6}"}))
+    for name in ("librispeech.dev", "librispeech.test"):
+        (root / "speech" / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    for number in range(4):
+        noise = random.normal(0, 0.1, 48_000).astype(np.float32)
+        soundfile.write(root / "noise" / f"{number}.opus", noise, 48_000, format="OGG", subtype="OPUS")
+    return root
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(TINY, tmp_path / "copy"))
+
+
+def test_the_command_fits_writes_and_reports(data: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = [str(copy), "--data", str(data), "--cache", str(copy.parent / "cache")]
+    files = ["--json", str(copy.parent / "f.json"), "--markdown", str(copy.parent / "f.md")]
+    sets = ["--sets", "librispeech.dev"]
+    assert main(["calibrate", *common, *sets, "--snr", "50", *files]) == 0
+    bundle = read_bundle(copy)
+    assert set(bundle.calibration) == {"greedy", "beam"}
+    fit = bundle.calibration["beam"].fit
+    assert (fit["sets"], fit["conditions"], fit["clips"], fit["speakers"]) == (
+        ["librispeech.dev"],
+        ["clean", "50 dB"],
+        16,
+        6,
+    )
+    assert Recognizer(copy).calibrated
+    document = json.loads((copy.parent / "f.json").read_text())
+    assert document["beam"]["after"]["all"]["words"] == fit["words"]
+    assert set(document["greedy"]["before"]) == {"all", "clean", "50 dB"}
+    assert "| beam |" in (copy.parent / "f.md").read_text().replace("  ", " ")
+
+    pictures = copy.parent / "pictures"
+    report = ["--report", "librispeech.test", "--snr", "--pictures", str(pictures), *files]
+    before = (copy / "config.json").read_bytes()
+    capsys.readouterr()
+    assert main(["calibrate", *common, "--mode", "beam", *report]) == 0
+    assert (copy / "config.json").read_bytes() == before
+    shown = capsys.readouterr().out
+    assert "Abstention" in shown and "greedy" not in shown
+    found = json.loads((copy.parent / "f.json").read_text())["beam, clean"]
+    assert found["after"]["nce"] > found["before"]["nce"] - 0.2
+    assert len(found["abstention"]) == 4
+    assert [path.name for path in pictures.iterdir()] == ["reliability-beam-clean.svg"]
+
+
+def test_an_uncalibrated_bundle_is_reported_as_such(data: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["calibrate", str(copy), "--data", str(data), "--cache", str(copy.parent / "cache")]
+    assert main([*args, "--report", "librispeech.test", "--snr", "--mode", "greedy", "--limit", "9"]) == 0
+    shown = capsys.readouterr().out
+    assert "Abstention" not in shown
+    assert "greedy  clean" in shown
+
+
+def test_what_the_command_refuses(data: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    args = ["calibrate", str(copy), "--data", str(data), "--cache", str(copy.parent / "cache")]
+    for options, message in (
+        (["--mode", "fast"], "mode 'fast' is not one that"),
+        (["--sets", "librispeech.dev", "--snr", "--limit", "2"], "too few to fit a calibration on"),
+        (["--json", "/nowhere/x.json"], "there is no folder /nowhere"),
+    ):
+        assert main([*args, *options]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_network_hears_each_clip_once(data: Path, copy: Path, tmp_path: Path) -> None:
+    (clips,) = find_sets(data, ["librispeech.dev"], normaliser("en"), limit=3)
+    conditions = [Condition(), Condition(snr_db=5.0), Condition(snr_db=5.0, odd=True)]
+    first = LogProbs(Recognizer(copy), data, tmp_path / "cache")
+    heard = [list(first.load(clips, condition)) for condition in conditions]
+    assert len({clip[0].rows.tobytes() for clip in heard}) == 3
+    files = sorted((tmp_path / "cache").iterdir())
+    times = [path.stat().st_mtime_ns for path in files]
+    again = LogProbs(Recognizer(copy), data, tmp_path / "cache")
+    for condition, expected in zip(conditions, heard, strict=True):
+        for mine, theirs in zip(again.load(clips, condition), expected, strict=True):
+            assert mine.utterance == theirs.utterance
+            np.testing.assert_array_equal(mine.rows, theirs.rows)
+    assert [path.stat().st_mtime_ns for path in sorted((tmp_path / "cache").iterdir())] == times
+
+
+def test_noise_is_asked_for_and_not_there(data: Path, copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "speech").symlink_to(data / "speech")
+    (clips,) = find_sets(tmp_path, ["librispeech.dev"], normaliser("en"), limit=1)
+    with pytest.raises(ConfigError, match="noise"):
+        list(LogProbs(Recognizer(copy), tmp_path, tmp_path / "cache").load(clips, Condition(snr_db=5.0)))
+
+
+def test_judged_words_are_those_of_the_recogniser(data: Path, copy: Path, tmp_path: Path) -> None:
+    """From log-probs on disk comes what a stream makes of the sound, bit for bit."""
+    update_bundle(copy, calibration={"beam": CALIBRATION})
+    recognizer = Recognizer(copy, decoder="beam")
+    (clips,) = find_sets(data, ["librispeech.dev"], normaliser("en"), limit=4)
+    heard = list(LogProbs(recognizer, data, tmp_path / "cache").load(clips, Condition()))
+    judged = judge(recognizer, heard, normaliser("en"), CALIBRATION)
+    for clip, found in zip(clips.utterances, judged, strict=True):
+        words = [word for word in recognizer.transcribe(clip.audio).words if word.text.strip("'")]
+        assert [word.confidence for word in words] == [word.confidence for word in found.words]
+    right = [word.right for clip in judged for word in clip.words]
+    assert 0 < sum(right) < len(right)
+    plain = judge(recognizer, heard, normaliser("en"), None)
+    for one, other in zip(judged, plain, strict=True):
+        for mine, theirs in zip(one.words, other.words, strict=True):
+            assert mine.evidence._replace(share=1.0) == theirs.evidence._replace(share=1.0)
+            assert theirs.confidence == theirs.evidence.posterior_product
