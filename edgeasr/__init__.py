@@ -14,10 +14,12 @@ if TYPE_CHECKING:
         ConfigError,
         EdgeAsrError,
         InputError,
+        LanguageModelError,
         MicrophoneError,
         MissingDependencyError,
         StreamStateError,
     )
+    from edgeasr.lm import LanguageModel
     from edgeasr.recognizer import Recognizer
     from edgeasr.stream import Stream
     from edgeasr.types import Partial, Segment, Transcript, Word
@@ -28,6 +30,8 @@ __all__ = [
     "ConfigError",
     "EdgeAsrError",
     "InputError",
+    "LanguageModel",
+    "LanguageModelError",
     "MicrophoneError",
     "MissingDependencyError",
     "Partial",
@@ -48,6 +52,7 @@ __path__ = extend_path(__path__, __name__)
 _MODULES = {
     "Recognizer": "edgeasr.recognizer",
     "Stream": "edgeasr.stream",
+    "LanguageModel": "edgeasr.lm",
     "Partial": "edgeasr.types",
     "Segment": "edgeasr.types",
     "Transcript": "edgeasr.types",

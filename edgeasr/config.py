@@ -1,6 +1,7 @@
 """Configurations: frozen keyword-only dataclasses, validated once, when they are built.
 
-`LogMelConfig` and `CtcBeamConfig` mirror the C++ structs of the same names, field by field, with the same defaults.
+`LogMelConfig`, `CtcBeamConfig` and `LmBuildConfig` mirror the C++ structs of the same names, field by field, with the
+same defaults.
 """
 
 from __future__ import annotations
@@ -147,3 +148,35 @@ class CtcBeamConfig:
         from edgeasr import _core
 
         _core.validate_ctc_beam_config(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LmBuildConfig:
+    """How a language model is estimated from text.
+
+    Attributes:
+        order: Words of the longest n-grams, 1 to 6.
+        prune: N-grams that occur at most so often in the text are left out: a number for each order from 1, the last
+            one also for the orders above. They must not fall, and the first is 0.
+        vocab_size: Only so many of the most frequent words; the others become ``<unk>``. 0: all words.
+        memory_bytes: About how much the estimation holds in memory, apart from the words and the finished model; what
+            is more goes to temporary files.
+        threads: Threads for sorting.
+        temp_folder: For temporary files; empty: the one that ``TMPDIR`` names, or ``/tmp``.
+
+    Raises:
+        ConfigError: A value that cannot work; the message names it and says what is allowed.
+    """
+
+    order: int = 3
+    prune: tuple[int, ...] = ()
+    vocab_size: int = 0
+    memory_bytes: int = 1_000_000_000
+    threads: int = 1
+    temp_folder: str = ""
+
+    def __post_init__(self) -> None:
+        """Lets the C++ core check the values, so that one place knows what it can do."""
+        from edgeasr import _core
+
+        _core.validate_lm_build_config(self)

@@ -25,6 +25,10 @@ class BundleError(EdgeAsrError, OSError):
     """A bundle that is missing, damaged, foreign or of a newer version."""
 
 
+class LanguageModelError(EdgeAsrError, OSError):
+    """A language model that is missing, damaged, foreign or of a newer version; the message names the file."""
+
+
 class StreamStateError(EdgeAsrError, RuntimeError):
     """A call that the stream's state does not allow, such as accept() after finish()."""
 

@@ -8,4 +8,5 @@ PYBIND11_MODULE(_core, m) {
   edgeasr::register_grammar(m);
   edgeasr::register_ctc(m);
   edgeasr::register_ctc_evidence(m);
+  edgeasr::register_lm(m);
 }

@@ -27,6 +27,8 @@ void register_errors(py::module_& /*m*/) {
       raise_as("InputError", e.what());
     } catch (const StreamStateError& e) {
       raise_as("StreamStateError", e.what());
+    } catch (const LanguageModelError& e) {
+      raise_as("LanguageModelError", e.what());
     } catch (const Error& e) {
       raise_as("EdgeAsrError", e.what());
     }

@@ -33,29 +33,12 @@ std::string quote(std::string_view text) {
   return shown + (text.size() > kMost ? "...\"" : "\"");
 }
 
-// The set of a level, for looking up n-grams while others are read.
-struct LevelSet {
-  std::vector<std::uint64_t> memory;
-  SortedSet set;
-
-  template <class At>
-  LevelSet(std::uint64_t size, std::uint64_t universe, At&& at) {
-    const SortedSet::Shape shape(size, universe);
-    memory.resize((shape.high_bytes() + shape.sample_bytes() + shape.low_bytes()) / 8);
-    auto* high = reinterpret_cast<std::uint8_t*>(memory.data());
-    std::uint8_t* samples = high + shape.high_bytes();
-    std::uint8_t* low = samples + shape.sample_bytes();
-    SortedSet::write(shape, high, samples, low, at);
-    set = SortedSet(shape, high, samples, low);
-  }
-};
-
 // The place of an n-gram in its level, from its last word back to its first; kNotFound, and how many words were found.
-std::uint64_t find_ngram(const std::vector<LevelSet>& sets, std::uint64_t vocab_size, const std::uint32_t* words,
+std::uint64_t find_ngram(const std::vector<NgramSet>& sets, std::uint64_t vocab_size, const std::uint32_t* words,
                          std::size_t length, std::size_t* found) {
   std::uint64_t place = words[length - 1];
   for (std::size_t level = 1; level < length; ++level) {
-    place = sets[level - 1].set.find(place * vocab_size + words[length - 1 - level]);
+    place = sets[level - 1].find(place * vocab_size + words[length - 1 - level]);
     if (place == SortedSet::kNotFound) {
       *found = level;
       return place;
@@ -223,7 +206,7 @@ void ArpaReader::take_ngram(std::string_view line) {
   for (std::size_t place = 0; place < length_; ++place) {
     const std::string_view word = fields_[place + 1];
     if (length_ == 1) {
-      if (word.find('\0') != std::string_view::npos) refuse("a word holds a NUL byte");
+      if (word.find('\0') != std::string_view::npos || !is_utf8(word)) refuse("the word " + quote(word) + " is not UTF-8");
       const std::size_t known = index_.size();
       const std::uint32_t number = index_.add(word == "<UNK>" ? "<unk>" : word);
       if (number != known) refuse("the word " + quote(word) + " stands twice");
@@ -275,7 +258,7 @@ bool ArpaReader::build_levels(NgramTable& table) {
   const std::uint64_t vocab_size = words_.size();
   table.levels.clear();
   table.levels.resize(orders_.size());
-  std::vector<LevelSet> sets;  // of the orders from 2
+  std::vector<NgramSet> sets;  // of the orders from 2
   std::vector<std::vector<std::uint32_t>> missing(orders_.size());
   for (std::size_t number = 0; number < orders_.size(); ++number) {
     const Raw& raw = orders_[number];

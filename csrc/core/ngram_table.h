@@ -30,6 +30,9 @@ class WordList {
   std::vector<std::size_t> ends_;
 };
 
+// Whether the text is UTF-8 (RFC 3629), as a word has to be to be shown.
+bool is_utf8(std::string_view text);
+
 // From strings to their numbers in a WordList: open addressing.
 class WordIndex {
  public:
@@ -77,6 +80,43 @@ struct NgramTable {
   // The words of an n-gram, last one first.
   void ngram(std::size_t level, std::size_t place, WordId* reversed) const;
 };
+
+// The n-grams of one order, to look them up while a model is made.
+class NgramSet {
+ public:
+  // The n-grams of a level from the second on.
+  NgramSet(const NgramTable& table, std::size_t level);
+  // at(place) gives the keys, parent * vocab_size + word, ascending; all are below `universe`.
+  template <class At>
+  NgramSet(std::uint64_t size, std::uint64_t universe, At&& at) {
+    const SortedSet::Shape shape(size, universe);
+    memory_.resize((shape.high_bytes() + shape.sample_bytes() + shape.low_bytes()) / 8);
+    auto* high = reinterpret_cast<std::uint8_t*>(memory_.data());
+    std::uint8_t* samples = high + shape.high_bytes();
+    std::uint8_t* low = samples + shape.sample_bytes();
+    SortedSet::write(shape, high, samples, low, at);
+    set_ = SortedSet(shape, high, samples, low);
+  }
+
+  // A place in the level, or SortedSet::kNotFound.
+  std::uint64_t find(std::uint64_t key) const { return set_.find(key); }
+
+ private:
+  std::vector<std::uint64_t> memory_;
+  SortedSet set_;
+};
+
+// For each n-gram of a level from the second on, the place of its context, the n-gram without its last word, in the
+// order below. `contexts_below` are those of that order (not for the second level), `below` its set.
+std::vector<std::uint32_t> find_contexts(const NgramTable& table, std::size_t level,
+                                         const std::vector<std::uint32_t>& contexts_below, const NgramSet* below);
+// The same for all levels; the first list is empty.
+std::vector<std::vector<std::uint32_t>> find_contexts(const NgramTable& table);
+
+// Gives contexts the backoff weights with which the probabilities of all words sum to one; n-grams that are no contexts
+// are marked as such. With `only`, in each level but the highest those for which only[level][place] is true.
+void normalise(NgramTable& table, const std::vector<std::vector<std::uint32_t>>& contexts,
+               const std::vector<std::vector<bool>>* only = nullptr);
 
 // What order words have in a model: their old numbers by new id. `words` holds <unk> where `unknown` says.
 std::vector<std::uint32_t> order_words(const WordList& words, std::uint32_t unknown);

@@ -23,6 +23,7 @@ COMMANDS = {
     "transcribe": "turn sound files into text",
     "listen": "turn what the microphone hears into text, live",
     "models": "list, show and verify bundles",
+    "lm": "build, show, score, convert and mix language models",
     "bench": "measure speed, latency, memory and start-up on this machine",
     "label": "write transcripts for recordings that have none, with a teacher",
     "train": "train a student from a recipe",
