@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -207,7 +208,7 @@ def _draw(folder: Path, reports: Sequence[Report]) -> None:
 
 
 RELIABILITY_HEADER = (
-    *("words", "right %", "ECE before", "ECE", "95 %", "no better than", "NCE before", "NCE"),
+    *("words", "right %", "ECE before", "ECE", "95 %", "by chance", "NCE before", "NCE"),
     *("AUPRC errors before", "AUPRC errors", "AUPRC right before", "AUPRC right"),
 )
 
@@ -240,7 +241,29 @@ def _write(args: argparse.Namespace, sections: Sequence[tuple[str, Table]], docu
     for heading, table in sections:
         print(f"{heading}\n{_aligned(table)}")
     if args.markdown:
-        text = "\n".join(f"### {heading}\n\n{_markdown(table)}" for heading, table in sections)
-        args.markdown.write_text(text, encoding="utf-8")
+        parts = [f"# Confidence: figures\n\nMeasured by `{_command(args)}`.\n"]
+        parts += [f"## {heading}\n\n{_markdown(table)}" for heading, table in sections]
+        if args.pictures:
+            parts.append("## Reliability\n")
+            folder = os.path.relpath(args.pictures, args.markdown.parent)
+            pictures = sorted(path.name for path in args.pictures.glob("reliability-*.svg"))
+            parts += [*(f"![{name}]({folder}/{name})" for name in pictures), ""]
+        args.markdown.write_text("\n".join(parts), encoding="utf-8")
     if args.json:
         args.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _command(args: argparse.Namespace) -> str:
+    """The command that measures the same again; of a folder far from here only the name, which is all that travels."""
+    model = Path(args.model)
+    words = ["edgeasr calibrate", model.name if model.is_absolute() else args.model]
+    if args.report is not None:
+        words += ["--report", *args.report]
+    elif tuple(args.sets) != FIT_SETS:
+        words += ["--sets", *args.sets]
+    words += [f"--mode {mode}" for mode in args.mode or ()]
+    if args.snr is not None:
+        words += ["--snr", *(f"{snr_db:g}" for snr_db in args.snr)]
+    if args.limit is not None:
+        words.append(f"--limit {args.limit}")
+    return " ".join(words)
