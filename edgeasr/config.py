@@ -108,27 +108,35 @@ class CtcBeamConfig:
 
     All decisions are taken frame by frame. ``beam_threshold=math.inf, token_threshold=math.inf,
     max_tokens_per_frame=0, blank_skip_threshold=1.0, max_commit_delay_frames=0`` turns all pruning but the beam's size
-    off; a beam as large as the number of possible sequences is then exact.
+    off; a beam as large as the number of possible texts is then exact. The last five fields are for decoders with a
+    `edgeasr.decoder.DecodingContext`.
 
     Example:
         >>> CtcBeamConfig(beam_size=16, nbest=5).blank_id
         0
 
     Attributes:
-        beam_size: Token sequences kept after each frame, at least 1.
+        beam_size: Texts kept after each frame, at least 1.
         blank_id: The column of the CTC blank.
         nbest: Hypotheses returned at most, at least 1; there are never more than ``beam_size``.
-        beam_threshold: A sequence is dropped when its score is further than this below the best one's (natural log,
+        beam_threshold: A text is dropped when its score is further than this below the best one's (natural log,
             more than 0; 600 is the most that the arithmetic distinguishes).
         token_threshold: A token whose log-prob is further than this below that of the frame's best token starts no new
-            sequence on the frame (natural log, more than 0).
-        max_tokens_per_frame: At most so many of the frame's best tokens start new sequences; 0: no limit.
-        blank_skip_threshold: A frame whose blank probability is above this starts no new sequences. Those that there
+            text on the frame (natural log, more than 0).
+        max_tokens_per_frame: At most so many of the frame's best tokens start new texts; 0: no limit.
+        blank_skip_threshold: A frame whose blank probability is above this starts no new texts. Those that there
             are get their exact share of the frame all the same. In (0, 1]; 1: no frame is skipped.
-        max_commit_delay_frames: Every so many frames (16) what the best sequence has held for longer than this is
-            committed, and sequences that disagree are dropped: it bounds delay and memory, and it frees the beam from
+        max_commit_delay_frames: Every so many frames (16) what the best text has held for longer than this is
+            committed, and texts that disagree are dropped: it bounds delay and memory, and it frees the beam from
             old alternatives that crowd out new ones. An n-best then differs only in its last part; 0, no limit, keeps
-            alternatives from the whole utterance.
+            alternatives from the whole utterance. With a language model or a lexicon, and where tokens have several
+            letters, whole words are committed, or after four times as long what there is of one.
+        lm_weight: Of the language model's log-probs, at least 0.
+        word_bonus: Added for each word (natural log).
+        oov_cost: What a word costs that is not known, at least 0 (natural log): one that is neither in the lexicon nor,
+            where there is none, in the language model, nor in a hotword. ``math.inf``: there are no such words.
+        oov_char_cost: What each of its characters costs in addition, at least 0.
+        hotword_boost: Added for each occurrence of a hotword that has no boost of its own (natural log).
 
     Raises:
         ConfigError: A value that cannot work; the message names it and says what is allowed.
@@ -142,6 +150,11 @@ class CtcBeamConfig:
     max_tokens_per_frame: int = 40
     blank_skip_threshold: float = 0.999
     max_commit_delay_frames: int = 64
+    lm_weight: float = 1.0
+    word_bonus: float = 0.0
+    oov_cost: float = 5.0
+    oov_char_cost: float = 1.0
+    hotword_boost: float = 8.0
 
     def __post_init__(self) -> None:
         """Lets the C++ core check the values, so that one place knows what it can do."""

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, m) {
   edgeasr::register_log_mel(m);
   edgeasr::register_grammar(m);
   edgeasr::register_ctc(m);
+  edgeasr::register_decoding(m);
   edgeasr::register_ctc_evidence(m);
   edgeasr::register_lm(m);
 }

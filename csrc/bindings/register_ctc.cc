@@ -80,6 +80,11 @@ void visit_fields(Config& config, Visit&& visit) {
   visit("max_tokens_per_frame", config.max_tokens_per_frame);
   visit("blank_skip_threshold", config.blank_skip_threshold);
   visit("max_commit_delay_frames", config.max_commit_delay_frames);
+  visit("lm_weight", config.lm_weight);
+  visit("word_bonus", config.word_bonus);
+  visit("oov_cost", config.oov_cost);
+  visit("oov_char_cost", config.oov_char_cost);
+  visit("hotword_boost", config.hotword_boost);
 }
 
 CtcBeamConfig read_config(const py::object& source) {
@@ -135,7 +140,12 @@ void register_ctc(py::module_& m) {
       .def_readonly("token_start_frames", &Hypothesis::token_start_frames)
       .def_readonly("token_end_frames", &Hypothesis::token_end_frames)
       .def_readonly("token_posteriors", &Hypothesis::token_posteriors)
-      .def_readonly("score", &Hypothesis::score);
+      .def_readonly("text", &Hypothesis::text)
+      .def_readonly("score", &Hypothesis::score)
+      .def_readonly("complete", &Hypothesis::complete)
+      .def_property_readonly("parts", [](const Hypothesis& h) {
+        return py::make_tuple(h.parts.acoustic, h.parts.lm, h.parts.num_words, h.parts.boost, h.parts.oov);
+      });
 
   m.def(
       "validate_ctc_beam_config", [](const py::object& config) { validate(read_config(config)); }, py::arg("config"));
@@ -147,8 +157,36 @@ void register_ctc(py::module_& m) {
              return std::make_unique<Beam>(read_config(config), vocab_size, input_kind(logits));
            }),
            py::arg("config"), py::arg("vocab_size"), py::kw_only(), py::arg("logits") = false)
+      .def(py::init([](const py::object& config, std::vector<std::string> names, std::string word_delimiter,
+                       const std::shared_ptr<DecodingContext>& context, bool logits) {
+             return std::make_unique<Beam>(read_config(config), TokenNames{std::move(names), std::move(word_delimiter)},
+                                           context, input_kind(logits));
+           }),
+           py::arg("config"), py::arg("names"), py::arg("word_delimiter"), py::arg("context") = py::none(),
+           py::kw_only(), py::arg("logits") = false)
+      .def(
+          "reset_context",
+          [](Beam& self, const std::shared_ptr<DecodingContext>& context) {
+            self.with([&](CtcBeamDecoder& decoder) { decoder.reset(context); });
+          },
+          py::arg("context"))
+      .def_property_readonly(
+          "largest_commit_delay",
+          [](Beam& self) { return self.with([](CtcBeamDecoder& d) { return d.largest_commit_delay(); }); })
       .def("partial", [](Beam& self) { return self.with([](CtcBeamDecoder& decoder) { return decoder.partial(); }); })
-      .def("finish", [](Beam& self) { return self.with([](CtcBeamDecoder& decoder) { return decoder.finish(); }); });
+      .def("finish", [](Beam& self) { return self.with([](CtcBeamDecoder& decoder) { return decoder.finish(); }); })
+      .def(
+          "decode",
+          [](Beam& self, const py::array& log_probs) {
+            return self.with([&](CtcBeamDecoder& decoder) {
+              const Rows rows = view_rows(log_probs, decoder.vocab_size());
+              const py::gil_scoped_release release;
+              decoder.reset();
+              decoder.accept(rows.data, rows.num_frames);
+              return decoder.finish();
+            });
+          },
+          py::arg("log_probs"));
   define_machine<CtcBeamDecoder>(beam, [](const CtcBeamDecoder& decoder) { return decoder.vocab_size(); });
 
   using Greedy = Owned<CtcGreedyDecoder>;

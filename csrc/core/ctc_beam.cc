@@ -5,6 +5,7 @@
 #include <cstring>
 #include <functional>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "core/errors.h"
@@ -14,21 +15,33 @@ namespace edgeasr {
 namespace {
 
 constexpr std::int32_t kNone = PrefixTrie::kNone;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-// Scores relative to the best stay above e^-600 = 2^-866, and the best above 2^-64: no double underflows.
+// Scores relative to the best stay above e^-600 = 2^-866, and the best between 2^-64 and 2^64: no double overflows or
+// underflows.
 constexpr double kLargestBeamThreshold = 600.0;
 constexpr double kRescaleBelow = 0x1p-64;
+constexpr double kRescaleAbove = 0x1p64;
 
-// A prefix that lost its place goes on as a feeder while it has this share of the probability of a live prefix that it
+// A text that lost its place goes on as a feeder while it has this share of the probability of a live text that it
 // leads to. On the log-probs of six utterances of 1000 frames and 29 tokens a beam of 16 finds the same hypotheses for
 // 0.1 to 0.0001; the scores fall short of the exact ones by 2.5, 0.5, 0.4 and 0.4 for 0.1, 0.01, 0.001 and 0.0001, and
 // by 6.5 without feeders.
 constexpr double kFeederShare = 0.01;
 
+// A passage that nothing flows into any more is forgotten when it has less than this share of its text.
+constexpr double kPassageShare = 1e-12;
+
 // How often old tokens are committed: each time costs about as much as a result.
 constexpr std::int32_t kCommitInterval = 16;
 
+// After how many times max_commit_delay_frames a word is committed before it is finished.
+constexpr std::int32_t kUnfinishedWordFactor = 4;
+
 constexpr std::size_t kMinMomentsLimit = 1024;
+
+// For the rounding of logarithms, in bounds that are followed by an exact comparison.
+constexpr double kSlack = 1e-3;
 
 // Marks in place of a score.
 constexpr double kOut = -1.0;
@@ -36,6 +49,12 @@ constexpr double kFeeder = -2.0;
 
 void require(bool good, const char* field, const std::string& value, const char* expected) {
   if (!good) throw ConfigError(std::string(field) + " is " + value + ", expected " + expected);
+}
+
+// The logarithm of e^a + e^b.
+double log_add(double a, double b) {
+  const double larger = std::max(a, b);
+  return std::isinf(larger) ? larger : larger + std::log1p(std::exp(std::min(a, b) - larger));
 }
 
 }  // namespace
@@ -52,6 +71,17 @@ void validate(const CtcBeamConfig& config) {
           std::to_string(config.blank_skip_threshold), "a probability in (0, 1] (1: no frame is skipped)");
   require(config.max_commit_delay_frames >= 0, "max_commit_delay_frames",
           std::to_string(config.max_commit_delay_frames), "at least 0 (0: no limit)");
+  const auto number = [](const char* field, double value, double least) {
+    require(value >= least && !std::isinf(value), field, std::to_string(value),
+            least == 0.0 ? "a number of at least 0" : "a number");
+  };
+  constexpr double kLowest = std::numeric_limits<double>::lowest();
+  number("lm_weight", config.lm_weight, 0.0);
+  number("word_bonus", config.word_bonus, kLowest);
+  require(config.oov_cost >= 0.0, "oov_cost", std::to_string(config.oov_cost),
+          "at least 0 (infinite: no words that are not known)");
+  number("oov_char_cost", config.oov_char_cost, 0.0);
+  number("hotword_boost", config.hotword_boost, kLowest);
 }
 
 CtcBeamDecoder::CtcBeamDecoder(const CtcBeamConfig& config, std::int32_t vocab_size, CtcInput kind)
@@ -63,24 +93,69 @@ CtcBeamDecoder::CtcBeamDecoder(const CtcBeamConfig& config, std::int32_t vocab_s
   reset();
 }
 
+CtcBeamDecoder::CtcBeamDecoder(const CtcBeamConfig& config, const TokenNames& tokens,
+                               std::shared_ptr<const DecodingContext> context, CtcInput kind)
+    : CtcBeamDecoder(config, static_cast<std::int32_t>(tokens.names.size()), kind) {
+  names_ = tokens;
+  spellings_ = std::make_unique<const TokenSpellings>(spell_tokens(tokens, config.blank_id));
+  reset(std::move(context));
+}
+
+void CtcBeamDecoder::set_context(std::shared_ptr<const DecodingContext> context) {
+  std::unique_ptr<TextScorer> scorer;
+  if (context != nullptr && !context->empty()) {
+    if (spellings_ == nullptr) {
+      throw ConfigError("the decoder knows only the number of its tokens: for a decoding context it needs their names");
+    }
+    TextWeights weights;
+    weights.lm_weight = config_.lm_weight;
+    weights.word_bonus = config_.word_bonus;
+    weights.oov_cost = config_.oov_cost;
+    weights.oov_char_cost = config_.oov_char_cost;
+    weights.hotword_boost = config_.hotword_boost;
+    scorer = std::make_unique<TextScorer>(context, weights, *spellings_, names_.names);
+  }
+  scorer_ = std::move(scorer);
+  context_ = std::move(context);
+  by_tokens_ = spellings_ == nullptr || (scorer_ != nullptr && context_->lm_of_tokens && context_->lm != nullptr);
+  joins_ = !by_tokens_ && !spellings_->single_bytes();
+  commits_words_ = joins_ || (scorer_ != nullptr && (context_->lm != nullptr || context_->words != nullptr));
+}
+
+void CtcBeamDecoder::reset(std::shared_ptr<const DecodingContext> context) {
+  set_context(std::move(context));
+  reset();
+}
+
 void CtcBeamDecoder::reset() {
   num_frames_ = 0;
   finished_ = false;
+  stuck_ = false;
+  results_.clear();
   trie_.clear();
-  Prefix empty;
+  Text empty;
   empty.node = trie_.root();
   empty.live = true;
+  empty.between_words = true;
   empty.blank = 1.0;
+  empty.total = 1.0;
   empty.blank_alignment.log_prob = 0.0;
-  tracked_.assign(1, empty);
+  texts_.assign(1, empty);
+  passages_.clear();
+  if (scorer_ != nullptr) {
+    scorer_->clear();
+    states_.assign(1, scorer_->start());
+    scorer_->retain(states_[0]);
+  }
   best_total_ = 1.0;
   scale_exponent_ = 0;
   moments_.clear();
   moments_limit_ = kMinMomentsLimit;
   agreed_ = trie_.root();
-  agreed_ids_.clear();
+  boundary_depth_ = 0;
   committed_depth_ = 0;
   committed_end_ = 0;
+  largest_commit_delay_ = 0;
   committed_ = Hypothesis();
   std::fill(prob_frame_.begin(), prob_frame_.end(), -1);
 }
@@ -101,22 +176,36 @@ void CtcBeamDecoder::step(const float* row) {
   const bool skip = config_.blank_skip_threshold < 1.0 && prob(row, config_.blank_id) > config_.blank_skip_threshold;
   if (!skip) {
     choose_tokens(row);
-    raise_threshold();
-    propose();
+    if (scorer_ == nullptr) {
+      raise_threshold();
+      propose();
+    } else {
+      propose_weighted();
+    }
+  }
+  constexpr double kLeast = std::numeric_limits<double>::min();
+  if (best_total_ < kLeast && returning_score_ < kLeast && extensions_.empty()) {
+    // No text that is allowed gets over this frame; rather than with nothing the search goes on without the frame.
+    stuck_ = true;
+    best_total_ = 1.0;
+    for (const Text& text : texts_) best_total_ = text.live ? std::max(best_total_, text.total) : best_total_;
+    ++num_frames_;
+    return;
   }
   const bool changed = !extensions_.empty() || worst_score_ < threshold_ || returning_score_ >= threshold_;
   if (changed) {
     keep_best();
     add_extensions();
     mark_feeders();
-    drop_marked(next_);
+    drop_marked(next_texts_);
   }
-  tracked_.swap(next_);
+  texts_.swap(next_texts_);
+  passages_.swap(next_passages_);
   rescale();
   ++num_frames_;
   if (changed) advance_agreement();
   if (config_.max_commit_delay_frames > 0 && num_frames_ % kCommitInterval == 0) commit_what_is_old();
-  if (!agreed_ids_.empty()) commit();
+  if ((commits_words_ ? boundary_depth_ : trie_[agreed_].depth) > committed_depth_) commit();
   if (moments_.size() > moments_limit_) collect_moments();
 }
 
@@ -130,68 +219,110 @@ double CtcBeamDecoder::prob(const float* row, std::int32_t token) {
   return prob_cache_[index];
 }
 
-// What the frame does to each prefix that stays as it is: it takes a blank, holds its last token, or has its last token
-// emitted only now, by the prefix one token shorter.
+// The best alignment of a text, or of those that do not end in a token.
+const CtcBeamDecoder::Alignment& CtcBeamDecoder::best_alignment(const Text& text, std::int32_t not_token) const {
+  const Alignment* best = &text.blank_alignment;
+  for (std::int32_t p = text.first_passage; p != kNone;) {
+    const Passage& passage = passages_[static_cast<std::size_t>(p)];
+    if (passage.alignment.log_prob > best->log_prob && passage.token != not_token) best = &passage.alignment;
+    p = passage.next;
+  }
+  return *best;
+}
+
+// The probability of the alignments of a text that a token may follow as another one: those that do not end in it.
+double CtcBeamDecoder::flow(const Text& text, std::int32_t token) const {
+  bool repeats = false;
+  double others = text.blank;
+  for (std::int32_t p = text.first_passage; p != kNone;) {
+    const Passage& passage = passages_[static_cast<std::size_t>(p)];
+    if (passage.token == token) {
+      repeats = true;
+    } else {
+      others += passage.held;
+    }
+    p = passage.next;
+  }
+  return repeats ? others : text.total;
+}
+
+// What the frame does to each text that stays as it is: it takes a blank, holds its last token, or has its last token
+// emitted only now, by a shorter text.
 void CtcBeamDecoder::update(const float* row) {
-  const std::size_t count = tracked_.size();
-  next_.resize(count);
+  const std::size_t count = texts_.size();
+  next_texts_.resize(count);
+  next_passages_.clear();
   scores_.resize(count);
-  first_child_.assign(count, kNone);
-  next_sibling_.resize(count);
-  child_mask_.assign(count, 0);
+  first_exit_.assign(count, kNone);
+  exit_mask_.assign(count, 0);
+  next_exit_.clear();
   const std::int32_t agreed_depth = trie_[agreed_].depth;
   const double blank_prob = prob(row, config_.blank_id);
   const auto blank_log_prob = static_cast<double>(row[config_.blank_id]);
   num_live_ = 0;
   best_total_ = 0.0;
-  worst_score_ = std::numeric_limits<double>::infinity();
+  worst_score_ = kInfinity;
   returning_score_ = 0.0;
   for (std::size_t slot = 0; slot < count; ++slot) {
-    const Prefix& old = tracked_[slot];
-    Prefix& now = next_[slot];
+    const Text& old = texts_[slot];
+    Text& now = next_texts_[slot];
     now.node = old.node;
-    now.parent = old.parent;
-    now.token = old.token;
     now.depth = old.depth;
     now.live = old.live;
-    now.blank = old.total() * blank_prob;
-    now.blank_alignment = old.best_alignment();
+    now.between_words = old.between_words;
+    now.blank = old.total * blank_prob;
+    now.total = now.blank;
+    now.blank_alignment = best_alignment(old);
     now.blank_alignment.log_prob += blank_log_prob;
-    now.held = 0.0;
-    now.held_alignment = old.held_alignment;
-    if (old.token != kNone) {
-      const double token_prob = prob(row, old.token);
-      const float log_prob = row[old.token];
-      now.held = old.held * token_prob;
-      now.held_alignment.peak = std::max(old.held_alignment.peak, log_prob);
-      const std::int32_t parent_slot = old.parent == kNone ? kNone : trie_[old.parent].slot;
+    now.first_passage = kNone;
+    std::int32_t last = kNone;
+    for (std::int32_t p = old.first_passage; p != kNone;) {
+      const Passage& before = passages_[static_cast<std::size_t>(p)];
+      p = before.next;
+      const std::int32_t parent_slot = before.parent == kNone ? kNone : trie_[before.parent].slot;
+      if (parent_slot == kNone && before.held <= old.total * kPassageShare) continue;
+      const auto index = static_cast<std::int32_t>(next_passages_.size());
+      next_passages_.push_back(before);
+      next_exit_.push_back(kNone);
+      Passage& passage = next_passages_.back();
+      passage.next = kNone;
+      if (last == kNone) {
+        now.first_passage = index;
+      } else {
+        next_passages_[static_cast<std::size_t>(last)].next = index;
+      }
+      last = index;
+      const double token_prob = prob(row, passage.token);
+      const float log_prob = row[passage.token];
+      Alignment& alignment = passage.alignment;
+      alignment.peak = std::max(alignment.peak, log_prob);
       if (parent_slot != kNone) {
         const auto up = static_cast<std::size_t>(parent_slot);
-        next_sibling_[slot] = first_child_[up];
-        first_child_[up] = static_cast<std::int32_t>(slot);
-        child_mask_[up] |= std::uint64_t{1} << (static_cast<std::uint32_t>(old.token) % 64U);
-        const Prefix& parent = tracked_[up];
-        const bool repeat = parent.token == old.token;
-        now.held += (repeat ? parent.blank : parent.total()) * token_prob;
-        const Alignment& before = repeat ? parent.blank_alignment : parent.best_alignment();
-        if (before.log_prob > now.held_alignment.log_prob) {
-          now.held_alignment.log_prob = before.log_prob;
-          now.held_alignment.moment = add_moment(before);
-          now.held_alignment.peak = log_prob;
+        next_exit_.back() = first_exit_[up];
+        first_exit_[up] = index;
+        exit_mask_[up] |= std::uint64_t{1} << (static_cast<std::uint32_t>(passage.token) % 64U);
+        const Text& parent = texts_[up];
+        passage.held += flow(parent, passage.token) * passage.weight;
+        const Alignment& from = best_alignment(parent, passage.token);
+        if (from.log_prob > alignment.log_prob) {
+          alignment.log_prob = from.log_prob;
+          alignment.moment = add_moment(from, passage.token, old.depth);
+          alignment.peak = log_prob;
         }
       }
-      now.held_alignment.log_prob += static_cast<double>(log_prob);
-      now.held_alignment.end = num_frames_ + 1;
+      passage.held *= token_prob;
+      alignment.log_prob += static_cast<double>(log_prob);
+      alignment.end = num_frames_ + 1;
+      now.total += passage.held;
     }
-    const double score = now.total();
     if (old.live) {
-      scores_[slot] = score;
+      scores_[slot] = now.total;
       ++num_live_;
-      best_total_ = std::max(best_total_, score);
-      worst_score_ = std::min(worst_score_, score);
+      best_total_ = std::max(best_total_, now.total);
+      worst_score_ = std::min(worst_score_, now.total);
     } else if (now.depth >= agreed_depth) {
-      scores_[slot] = score;
-      returning_score_ = std::max(returning_score_, score);
+      scores_[slot] = now.total;
+      returning_score_ = std::max(returning_score_, now.total);
     } else {
       scores_[slot] = kOut;  // what is agreed is not taken back
     }
@@ -201,25 +332,51 @@ void CtcBeamDecoder::update(const float* row) {
   if (full) threshold_ = std::max(threshold_, worst_score_);
 }
 
-// The tokens that may start new prefixes on this frame, most probable first.
+// The tokens that may start new texts on this frame, most probable first.
 void CtcBeamDecoder::choose_tokens(const float* row) {
   const auto size = static_cast<std::size_t>(gate_.vocab_size());
   const float best = scan_blocks(row, size, block_maxima_);
-  double largest_total = 0.0;
-  for (const Prefix& prefix : tracked_) {
-    if (prefix.live) largest_total = std::max(largest_total, prefix.total());
+  // A token so improbable that it could not lift even the best text over the threshold is of no use either; the exact
+  // comparison is made later. What it may gain in weight depends on whether it ends a word.
+  double largest[3] = {-kInfinity, -kInfinity, -kInfinity};
+  if (scorer_ == nullptr) {
+    double largest_total = 0.0;
+    for (const Text& text : texts_) {
+      if (text.live) largest_total = std::max(largest_total, text.total);
+    }
+    largest[0] = std::log(largest_total);
+  } else {
+    log_totals_.resize(texts_.size());
+    gains_.resize(texts_.size());
+    for (std::size_t slot = 0; slot < texts_.size(); ++slot) {
+      const Text& text = texts_[slot];
+      if (!text.live) continue;
+      const double log_total = std::log(text.total);
+      const TextScorer::Gains gains = scorer_->gains(states_[static_cast<std::size_t>(text.node)]);
+      const auto longest = static_cast<double>(spellings_->longest() + 1);
+      for (std::size_t way = 0; way < 3; ++way) {
+        largest[way] = std::max(largest[way], log_total + gains.fixed[way] + gains.for_byte[way] * longest);
+      }
+      log_totals_[slot] = log_total;
+      gains_[slot] = gains;
+    }
   }
-  // A token so improbable that it could not lift even the best prefix over the threshold is of no use either; the
-  // margin is for the rounding of the comparison, the exact one is made in propose().
-  const double useful = std::log(threshold_ / largest_total) - 1e-3;
-  const auto lowest = static_cast<float>(std::max(static_cast<double>(best) - config_.token_threshold, useful));
+  const double needed = std::log(threshold_) - kSlack;
+  const double probable = static_cast<double>(best) - config_.token_threshold;
+  float lowest[3];
+  for (std::size_t way = 0; way < 3; ++way) {
+    lowest[way] = static_cast<float>(std::max(probable, needed - largest[way]));
+  }
+  const float lowest_of_all = scorer_ == nullptr ? lowest[0] : std::min(lowest[0], std::min(lowest[1], lowest[2]));
   tokens_.clear();
   for (std::size_t block = 0; block < block_maxima_.size(); ++block) {
-    if (block_maxima_[block] < lowest) continue;
+    if (block_maxima_[block] < lowest_of_all) continue;
     const std::size_t end = std::min((block + 1) * kScanBlock, size);
     for (std::size_t i = block * kScanBlock; i < end; ++i) {
       const auto id = static_cast<std::int32_t>(i);
-      if (row[i] >= lowest && id != config_.blank_id) tokens_.push_back(Token{row[i], id, prob(row, id)});
+      if (!(row[i] >= lowest_of_all) || id == config_.blank_id) continue;
+      if (scorer_ != nullptr && row[i] < lowest[scorer_->way(id)]) continue;
+      tokens_.push_back(Token{row[i], id, prob(row, id)});
     }
   }
   const auto before = [](const Token& a, const Token& b) {
@@ -233,44 +390,156 @@ void CtcBeamDecoder::choose_tokens(const float* row) {
   std::sort(tokens_.begin(), tokens_.end(), before);
 }
 
-// When the best token follows each live prefix of a full beam, that makes a beam of new ones: none worse is needed.
+// When the best token follows each live text of a full beam, that makes a beam of different texts, unless it may begin
+// with a space that does not count: none worse is needed.
 void CtcBeamDecoder::raise_threshold() {
   if (tokens_.empty() || num_live_ < static_cast<std::size_t>(config_.beam_size)) return;
-  double worst = std::numeric_limits<double>::infinity();
-  for (const Prefix& prefix : tracked_) {
-    if (prefix.live) worst = std::min(worst, prefix.token == tokens_[0].id ? prefix.blank : prefix.total());
+  const Token* token = tokens_.data();
+  if (!by_tokens_) {
+    const Token* const end = token + tokens_.size();
+    while (token != end && (spellings_->starts_word(token->id) || spellings_->body(token->id).empty())) ++token;
+    if (token == end) return;
   }
-  threshold_ = std::max(threshold_, worst * tokens_[0].prob);
+  double worst = kInfinity;
+  for (const Text& text : texts_) {
+    if (text.live) worst = std::min(worst, flow(text, token->id));
+  }
+  threshold_ = std::max(threshold_, worst * token->prob);
 }
 
-// Collects the extensions that are worth a place. This is the one place where an extension is weighed: whatever else
-// has a say about it (a language model, a lexicon, hotwords) multiplies its weight into the score here, and into what
-// the parent gives in update(), and keeps its state and the logarithm of its weight in the Prefix. Weights above one
-// would have to raise what choose_tokens() and the break below take for the best that a token can do.
+// Collects the extensions that are worth a place, where all texts weigh the same.
 void CtcBeamDecoder::propose() {
   const std::size_t limit = 4 * static_cast<std::size_t>(config_.beam_size) + 64;
-  for (std::size_t slot = 0; slot < tracked_.size(); ++slot) {
-    const Prefix& prefix = tracked_[slot];
-    if (!prefix.live) continue;
-    const double total = prefix.total();
+  for (std::size_t slot = 0; slot < texts_.size(); ++slot) {
+    const Text& text = texts_[slot];
+    if (!text.live) continue;
     for (const Token& token : tokens_) {
-      if (total * token.prob < threshold_) break;
-      const double score = (token.id == prefix.token ? prefix.blank : total) * token.prob;
-      if (score < threshold_ || has_tracked_child(slot, token.id)) continue;
-      extensions_.push_back(Extension{score, static_cast<std::int32_t>(slot), token.id, token.log_prob});
+      if (text.total * token.prob < threshold_) break;
+      const double score = flow(text, token.id) * token.prob;
+      if (score < threshold_ || has_passage(slot, token.id)) continue;
+      const Extension extension{score, static_cast<std::int32_t>(slot), token.id, token.log_prob, 1.0};
+      if (!by_tokens_ && (joins_ || spellings_->starts_word(token.id))) {
+        const std::int32_t node = find_text(text, token.id);
+        if (node != kNone && join(extension, node)) continue;
+      }
+      extensions_.push_back(extension);
       if (extensions_.size() >= limit) keep_best();
     }
   }
 }
 
-// Whether the prefix followed by the token is tracked already, so that update() has seen to it.
-bool CtcBeamDecoder::has_tracked_child(std::size_t slot, std::int32_t token) const {
-  if ((child_mask_[slot] >> (static_cast<std::uint32_t>(token) % 64U) & 1U) == 0U) return false;
-  std::int32_t child = first_child_[slot];
-  while (child != kNone && tracked_[static_cast<std::size_t>(child)].token != token) {
-    child = next_sibling_[static_cast<std::size_t>(child)];
+// The same where each text has its weight. What a token may add to it is bounded first, then found out.
+void CtcBeamDecoder::propose_weighted() {
+  const std::size_t limit = 4 * static_cast<std::size_t>(config_.beam_size) + 64;
+  double needed = std::log(threshold_) - kSlack;
+  TextScorer::State state;
+  for (std::size_t slot = 0; slot < texts_.size(); ++slot) {
+    const Text& text = texts_[slot];
+    if (!text.live) continue;
+    const TextScorer::State& from = states_[static_cast<std::size_t>(text.node)];
+    for (const Token& token : tokens_) {
+      const TextScorer::Gains& gains = gains_[slot];
+      const TextScorer::Way way = scorer_->way(token.id);
+      const double log_score = log_totals_[slot] + static_cast<double>(token.log_prob);
+      const double num_bytes = static_cast<double>(scorer_->num_bytes(token.id));
+      if (log_score + gains.fixed[way] + gains.for_byte[way] * num_bytes < needed) continue;
+      if (!scorer_->may_follow(from, token.id) || has_passage(slot, token.id)) continue;
+      const double score = flow(text, token.id) * token.prob;
+      if (!(score > 0.0)) continue;
+      Extension extension{score, static_cast<std::int32_t>(slot), token.id, token.log_prob, 1.0};
+      std::int32_t node = kNone;
+      if (!by_tokens_ && (joins_ || spellings_->starts_word(token.id))) node = find_text(text, token.id);
+      if (node != kNone && trie_[node].slot != kNone) {
+        extension.weight = std::exp(states_[static_cast<std::size_t>(node)].weight - from.weight);
+        extension.score *= extension.weight;
+        if (extension.score >= threshold_) join(extension, node);
+        continue;
+      }
+      const bool asks = way == TextScorer::kStarts && from.ending == TextScorer::State::Ending::kUnasked;
+      const bool possible = scorer_->advance(from, token.id, state);
+      if (asks) gains_[slot] = scorer_->gains(from);
+      if (!possible) continue;
+      scorer_->discard(state);
+      const double gain = state.weight - from.weight;
+      if (log_score + gain < needed) continue;
+      extension.weight = std::exp(gain);
+      extension.score *= extension.weight;
+      if (extension.score < threshold_) continue;
+      extensions_.push_back(extension);
+      if (extensions_.size() >= limit) {
+        keep_best();
+        needed = std::log(threshold_) - kSlack;
+      }
+    }
   }
-  return child != kNone;
+}
+
+// Whether a passage leads out of the text by this token, so that update() has seen to it.
+bool CtcBeamDecoder::has_passage(std::size_t slot, std::int32_t token) const {
+  if ((exit_mask_[slot] >> (static_cast<std::uint32_t>(token) % 64U) & 1U) == 0U) return false;
+  std::int32_t p = first_exit_[slot];
+  while (p != kNone && next_passages_[static_cast<std::size_t>(p)].token != token) {
+    p = next_exit_[static_cast<std::size_t>(p)];
+  }
+  return p != kNone;
+}
+
+// The node of the text followed by a token, or kNone.
+std::int32_t CtcBeamDecoder::find_text(const Text& from, std::int32_t token) const {
+  if (by_tokens_) return trie_.find_child(from.node, token);
+  std::int32_t node = from.node;
+  if (spellings_->starts_word(token) && !from.between_words) node = trie_.find_child(node, ' ');
+  for (const char byte : spellings_->body(token)) {
+    if (node == kNone) return kNone;
+    node = trie_.find_child(node, static_cast<unsigned char>(byte));
+  }
+  return node;
+}
+
+// The same, made when it is not there.
+std::int32_t CtcBeamDecoder::make_text(const Text& from, std::int32_t token) {
+  if (by_tokens_) return trie_.child(from.node, token, num_frames_);
+  std::int32_t node = from.node;
+  if (spellings_->starts_word(token) && !from.between_words) node = trie_.child(node, ' ', num_frames_);
+  for (const char byte : spellings_->body(token)) {
+    node = trie_.child(node, static_cast<unsigned char>(byte), num_frames_);
+  }
+  return node;
+}
+
+// Adds an extension to the text that it leads to, when that is tracked; says whether it is.
+bool CtcBeamDecoder::join(const Extension& extension, std::int32_t node) {
+  if (trie_[node].slot == kNone) return false;
+  const auto slot = static_cast<std::size_t>(trie_[node].slot);
+  if (scores_[slot] == kOut) return true;
+  Text& text = next_texts_[slot];
+  add_passage(extension, text);
+  text.total += extension.score;
+  scores_[slot] = text.total;
+  if (text.live) {
+    best_total_ = std::max(best_total_, text.total);
+  } else {
+    returning_score_ = std::max(returning_score_, text.total);
+  }
+  return true;
+}
+
+void CtcBeamDecoder::add_passage(const Extension& extension, Text& to) {
+  const Text& parent = texts_[static_cast<std::size_t>(extension.slot)];
+  const Alignment& before = best_alignment(parent, extension.token);
+  Passage passage;
+  passage.parent = parent.node;
+  passage.token = extension.token;
+  passage.next = to.first_passage;
+  passage.held = extension.score;
+  passage.weight = extension.weight;
+  passage.alignment.log_prob = before.log_prob + static_cast<double>(extension.log_prob);
+  passage.alignment.moment = add_moment(before, extension.token, to.depth);
+  passage.alignment.end = num_frames_ + 1;
+  passage.alignment.peak = extension.log_prob;
+  to.first_passage = static_cast<std::int32_t>(next_passages_.size());
+  next_passages_.push_back(passage);
+  next_exit_.push_back(kNone);
 }
 
 // Marks as out what is not among the beam_size best, or too far below the best. Of equals at the border those that come
@@ -338,81 +607,128 @@ double CtcBeamDecoder::nth_best(std::size_t n, double best) {
   return *nth;
 }
 
-// Appends the chosen extensions to next_.
+// Appends the chosen extensions to next_texts_.
 void CtcBeamDecoder::add_extensions() {
+  TextScorer::State state;
   for (const Extension& extension : extensions_) {
-    const Prefix& parent = tracked_[static_cast<std::size_t>(extension.slot)];
-    const Alignment& before = extension.token == parent.token ? parent.blank_alignment : parent.best_alignment();
-    Prefix prefix;
-    prefix.node = trie_.child(parent.node, extension.token, num_frames_);
-    prefix.parent = parent.node;
-    prefix.token = extension.token;
-    prefix.depth = parent.depth + 1;
-    prefix.held = extension.score;
-    prefix.held_alignment.log_prob = before.log_prob + static_cast<double>(extension.log_prob);
-    prefix.held_alignment.moment = add_moment(before);
-    prefix.held_alignment.end = num_frames_ + 1;
-    prefix.held_alignment.peak = extension.log_prob;
-    trie_.set_slot(prefix.node, static_cast<std::int32_t>(next_.size()));
-    next_.push_back(prefix);
+    const Text& parent = texts_[static_cast<std::size_t>(extension.slot)];
+    const std::int32_t node = make_text(parent, extension.token);
+    if (join(extension, node)) continue;  // another extension of this frame has led to the same text
+    Text text;
+    text.node = node;
+    text.depth = trie_[node].depth;
+    text.between_words = !by_tokens_ && trie_[node].symbol == ' ';
+    text.total = extension.score;
+    add_passage(extension, text);
+    if (scorer_ != nullptr) {
+      if (states_.size() < trie_.capacity()) states_.resize(trie_.capacity());
+      scorer_->advance(states_[static_cast<std::size_t>(parent.node)], extension.token, state);
+      states_[static_cast<std::size_t>(node)] = state;
+      scorer_->retain(state);
+    }
+    trie_.set_slot(node, static_cast<std::int32_t>(next_texts_.size()));
+    next_texts_.push_back(text);
     scores_.push_back(extension.score);
   }
 }
 
-// Of the prefixes that are out, finds those that matter to live ones which start with them.
+// Of the texts that are out, finds those that matter to live ones which start with them.
 void CtcBeamDecoder::mark_feeders() {
-  for (std::size_t slot = 0; slot < next_.size(); ++slot) {
-    next_[slot].live = scores_[slot] > 0.0;
-    if (!next_[slot].live) continue;
-    const double least = scores_[slot] * kFeederShare;
-    std::int32_t node = next_[slot].parent;
-    while (node != kNone && trie_[node].slot != kNone) {
-      const auto up = static_cast<std::size_t>(trie_[node].slot);
-      if (scores_[up] > 0.0 || next_[up].total() < least) break;
-      scores_[up] = kFeeder;
-      node = next_[up].parent;
+  feeder_needs_.assign(next_texts_.size(), kInfinity);
+  for (std::size_t slot = 0; slot < next_texts_.size(); ++slot) {
+    next_texts_[slot].live = scores_[slot] > 0.0;
+    if (!next_texts_[slot].live) continue;
+    // What a text has to have so that its share of this one is large enough.
+    visits_.push_back(Visit{static_cast<std::int32_t>(slot), scores_[slot] * kFeederShare});
+    while (!visits_.empty()) {
+      const Visit visit = visits_.back();
+      visits_.pop_back();
+      const Text& text = next_texts_[static_cast<std::size_t>(visit.slot)];
+      for (std::int32_t p = text.first_passage; p != kNone;) {
+        const Passage& passage = next_passages_[static_cast<std::size_t>(p)];
+        p = passage.next;
+        if (passage.parent == kNone || passage.parent == text.node) continue;
+        const std::int32_t up = trie_[passage.parent].slot;
+        if (up == kNone) continue;
+        const auto at = static_cast<std::size_t>(up);
+        const double needs = visit.needs / passage.weight;
+        if (scores_[at] > 0.0 || next_texts_[at].total < needs || needs >= feeder_needs_[at]) continue;
+        scores_[at] = kFeeder;
+        feeder_needs_[at] = needs;
+        visits_.push_back(Visit{up, needs});
+      }
     }
   }
 }
 
-// Frees the prefixes that are marked as out, and closes the gaps.
-void CtcBeamDecoder::drop_marked(std::vector<Prefix>& prefixes) {
-  for (std::size_t slot = 0; slot < prefixes.size(); ++slot) {
-    if (scores_[slot] == kOut) trie_.set_slot(prefixes[slot].node, kNone);
+// Frees the texts that are marked as out, and closes the gaps.
+void CtcBeamDecoder::drop_marked(std::vector<Text>& texts) {
+  for (std::size_t slot = 0; slot < texts.size(); ++slot) {
+    if (scores_[slot] != kOut) continue;
+    trie_.set_slot(texts[slot].node, kNone);
+    if (scorer_ != nullptr) scorer_->release(states_[static_cast<std::size_t>(texts[slot].node)]);
   }
   std::size_t kept = 0;
-  for (std::size_t slot = 0; slot < prefixes.size(); ++slot) {
+  for (std::size_t slot = 0; slot < texts.size(); ++slot) {
     if (scores_[slot] == kOut) {
-      trie_.release(prefixes[slot].node);
+      trie_.release(texts[slot].node);
       continue;
     }
     if (kept != slot) {
-      prefixes[kept] = prefixes[slot];
-      trie_.set_slot(prefixes[kept].node, static_cast<std::int32_t>(kept));
+      texts[kept] = texts[slot];
+      trie_.set_slot(texts[kept].node, static_cast<std::int32_t>(kept));
     }
     ++kept;
   }
-  prefixes.resize(kept);
+  texts.resize(kept);
 }
 
 void CtcBeamDecoder::rescale() {
-  if (best_total_ >= kRescaleBelow) return;
+  if (best_total_ >= kRescaleBelow && best_total_ <= kRescaleAbove) return;
   int exponent = 0;
   best_total_ = std::frexp(best_total_, &exponent);
-  for (Prefix& prefix : tracked_) {
-    prefix.blank = std::ldexp(prefix.blank, -exponent);
-    prefix.held = std::ldexp(prefix.held, -exponent);
+  for (Text& text : texts_) {
+    text.blank = std::ldexp(text.blank, -exponent);
+    text.total = std::ldexp(text.total, -exponent);
   }
+  for (Passage& passage : passages_) passage.held = std::ldexp(passage.held, -exponent);
   scale_exponent_ += exponent;
 }
 
-// Drops the prefixes that disagree with the best one on tokens older than the limit.
+// Whether committing may stop behind the node's symbol (or behind the token before it).
+bool CtcBeamDecoder::ends_token(std::int32_t node) const {
+  if (!commits_words_) return true;
+  const std::int32_t symbol = trie_[node].symbol;
+  if (!by_tokens_) return symbol == ' ';
+  return spellings_->starts_word(symbol) || spellings_->ends_word(symbol);
+}
+
+// Drops the texts that disagree with the best one on what is older than the limit.
 void CtcBeamDecoder::commit_what_is_old() {
-  const std::int32_t oldest = num_frames_ - config_.max_commit_delay_frames;
-  std::int32_t node = best_prefix().node;
-  while (node != agreed_ && trie_[node].birth > oldest) node = trie_[node].parent;
+  const Text& best = best_text();
+  const auto older_than = [&](std::int32_t delay) {
+    std::int32_t node = best.node;
+    while (node != agreed_ && trie_[node].birth > num_frames_ - delay) node = trie_[node].parent;
+    return node;
+  };
+  std::int32_t node = older_than(config_.max_commit_delay_frames);
+  while (node != agreed_ && !ends_token(node)) node = trie_[node].parent;
+  bool within_word = false;
+  if (node == agreed_ && commits_words_) {
+    const std::int32_t frames = std::numeric_limits<std::int32_t>::max() / kUnfinishedWordFactor;
+    node = older_than(std::min(config_.max_commit_delay_frames, frames) * kUnfinishedWordFactor);
+    // Where a token of the best alignment ends.
+    std::int32_t moment = best_alignment(best).moment;
+    while (moment != kNone && moments_[static_cast<std::size_t>(moment)].depth > trie_[node].depth) {
+      moment = moments_[static_cast<std::size_t>(moment)].previous;
+    }
+    const std::int32_t depth = moment == kNone ? 0 : moments_[static_cast<std::size_t>(moment)].depth;
+    while (node != agreed_ && trie_[node].depth > depth) node = trie_[node].parent;
+    within_word = node != agreed_;
+  }
   if (node == agreed_) return;
-  scores_.assign(tracked_.size(), 0.0);
+  const std::int32_t depth = trie_[node].depth;
+  scores_.assign(texts_.size(), 0.0);
   const auto mark = [this](std::int32_t at) {
     if (trie_[at].slot != kNone) scores_[static_cast<std::size_t>(trie_[at].slot)] = kOut;
   };
@@ -432,40 +748,93 @@ void CtcBeamDecoder::commit_what_is_old() {
     }
     node = parent;
   }
-  drop_marked(tracked_);
+  if (within_word) require_boundary(depth);
+  drop_marked(texts_);
   advance_agreement();
+  if (within_word) boundary_depth_ = std::max(boundary_depth_, depth);
 }
 
-// Moves agreed_ to the longest prefix that all live ones start with, and the trie's root behind it. All leaves of the
-// trie are live, so that an only child is on the way to every live prefix.
+// Forgets the alignments, of texts that are not marked as out, in which a token reaches over this depth, and marks
+// texts that have no others.
+void CtcBeamDecoder::require_boundary(std::int32_t depth) {
+  const auto fits = [&](const Alignment& alignment) {
+    std::int32_t moment = alignment.moment;
+    std::int32_t before = kNone;
+    while (moment != kNone && moments_[static_cast<std::size_t>(moment)].depth > depth) {
+      before = moment;
+      moment = moments_[static_cast<std::size_t>(moment)].previous;
+    }
+    if (before == kNone) return true;
+    const std::int32_t begin = moment == kNone ? committed_depth_ : moments_[static_cast<std::size_t>(moment)].depth;
+    // The space at the start of the next token may belong to what is before.
+    const std::int32_t token = moments_[static_cast<std::size_t>(before)].token;
+    return begin == depth || (begin == depth - 1 && !by_tokens_ && spellings_->starts_word(token));
+  };
+  for (std::size_t slot = 0; slot < texts_.size(); ++slot) {
+    if (scores_[slot] == kOut) continue;
+    Text& text = texts_[slot];
+    const auto check = [&](Alignment& alignment) {
+      if (!fits(alignment)) alignment.log_prob = -kInfinity;
+    };
+    check(text.blank_alignment);
+    for (std::int32_t p = text.first_passage; p != kNone; p = passages_[static_cast<std::size_t>(p)].next) {
+      check(passages_[static_cast<std::size_t>(p)].alignment);
+    }
+    if (std::isinf(best_alignment(text).log_prob)) scores_[slot] = kOut;
+  }
+}
+
+// Moves agreed_ to the longest text that all live ones start with, and the trie's root behind it. All leaves of the
+// trie are live, so that an only child is on the way to every live text.
 void CtcBeamDecoder::advance_agreement() {
   while (true) {
     const std::int32_t slot = trie_[agreed_].slot;
     const std::int32_t child = trie_.only_child(agreed_);
-    if (child == kNone || (slot != kNone && tracked_[static_cast<std::size_t>(slot)].live)) break;
+    if (child == kNone || (slot != kNone && texts_[static_cast<std::size_t>(slot)].live)) break;
     agreed_ = child;
-    agreed_ids_.push_back(trie_[agreed_].token);
+    if (!ends_token(agreed_)) continue;
+    // A token that starts a word has the boundary before it.
+    const std::int32_t symbol = trie_[agreed_].symbol;
+    const bool before =
+        commits_words_ && by_tokens_ && !spellings_->ends_word(symbol) && !spellings_->body(symbol).empty();
+    boundary_depth_ = std::max(boundary_depth_, trie_[agreed_].depth - (before ? 1 : 0));
   }
-  while (trie_.root() != agreed_ && trie_.advance_root()) {
-    const std::int32_t slot = trie_[trie_.root()].slot;
-    if (slot != kNone) tracked_[static_cast<std::size_t>(slot)].parent = kNone;
+  bool moved = false;
+  while (trie_.root() != agreed_ && trie_.advance_root()) moved = true;
+  if (!moved) return;
+  for (Passage& passage : passages_) {
+    if (passage.parent != kNone && !trie_.is_live(passage.parent)) passage.parent = kNone;
   }
 }
 
 // Commits the agreed tokens, with the times of the best alignment; the last one only when that has left it.
 void CtcBeamDecoder::commit() {
-  const Prefix& best = best_prefix();
-  std::int32_t depth = trie_[agreed_].depth;
-  if (best.node == agreed_ && best.held_alignment.log_prob > best.blank_alignment.log_prob) --depth;
+  std::int32_t depth = commits_words_ ? boundary_depth_ : trie_[agreed_].depth;
+  if (spellings_ != nullptr && spellings_->crosses_words() && !by_tokens_) {
+    scores_.assign(texts_.size(), 0.0);
+    require_boundary(depth);
+    drop_marked(texts_);
+    if (texts_.empty()) throw Error("no text is left");
+  }
+  const Text& best = best_text();
+  const Alignment& alignment = best_alignment(best);
+  if (&alignment != &best.blank_alignment && alignment.moment != kNone) {
+    const Moment& last = moments_[static_cast<std::size_t>(alignment.moment)];
+    if (last.depth <= depth) {
+      depth = last.previous == kNone ? committed_depth_ : moments_[static_cast<std::size_t>(last.previous)].depth;
+    }
+  }
   if (depth <= committed_depth_) return;
   append_tokens(best, depth, committed_);
-  committed_end_ = committed_.token_end_frames.back();
-  agreed_ids_.erase(agreed_ids_.begin(), agreed_ids_.begin() + (depth - committed_depth_));
+  if (!committed_.token_end_frames.empty()) {
+    committed_end_ = committed_.token_end_frames.back();
+    largest_commit_delay_ = std::max<std::int64_t>(largest_commit_delay_, num_frames_ - committed_end_);
+  }
   committed_depth_ = depth;
 }
 
-std::int32_t CtcBeamDecoder::add_moment(const Alignment& before) {
-  moments_.push_back(Moment{before.moment, num_frames_, before.end, before.peak});
+std::int32_t CtcBeamDecoder::add_moment(const Alignment& before, std::int32_t token, std::int32_t depth) {
+  moments_.push_back(Moment{before.moment, token, depth, num_frames_, before.end, before.peak});
   return static_cast<std::int32_t>(moments_.size()) - 1;
 }
 
@@ -473,7 +842,7 @@ std::int32_t CtcBeamDecoder::add_moment(const Alignment& before) {
 void CtcBeamDecoder::collect_moments() {
   moments_copy_.clear();
   forward_.assign(moments_.size(), kNone);
-  const auto keep = [this](Alignment& alignment, std::int32_t depth) {
+  const auto keep = [this](Alignment& alignment) {
     std::int32_t moment = alignment.moment;
     std::int32_t later = kNone;  // the copy of the moment after this one
     const auto link = [&](std::int32_t copy) {
@@ -483,7 +852,7 @@ void CtcBeamDecoder::collect_moments() {
         moments_copy_[static_cast<std::size_t>(later)].previous = copy;
       }
     };
-    for (; depth > committed_depth_ && moment != kNone; --depth) {
+    while (moment != kNone && moments_[static_cast<std::size_t>(moment)].depth > committed_depth_) {
       std::int32_t& copy = forward_[static_cast<std::size_t>(moment)];
       if (copy != kNone) {
         link(copy);
@@ -497,80 +866,135 @@ void CtcBeamDecoder::collect_moments() {
     }
     link(kNone);
   };
-  for (Prefix& prefix : tracked_) {
-    keep(prefix.blank_alignment, prefix.depth);
-    keep(prefix.held_alignment, prefix.depth);
+  for (Text& text : texts_) {
+    keep(text.blank_alignment);
+    for (std::int32_t p = text.first_passage; p != kNone; p = passages_[static_cast<std::size_t>(p)].next) {
+      keep(passages_[static_cast<std::size_t>(p)].alignment);
+    }
   }
   moments_.swap(moments_copy_);
   moments_limit_ = std::max(kMinMomentsLimit, 2 * moments_.size());
 }
 
-const CtcBeamDecoder::Prefix& CtcBeamDecoder::best_prefix() const {
-  return *std::max_element(tracked_.begin(), tracked_.end(), [](const Prefix& a, const Prefix& b) {
-    return (a.live ? a.total() : 0.0) < (b.live ? b.total() : 0.0);
+const CtcBeamDecoder::Text& CtcBeamDecoder::best_text() const {
+  return *std::max_element(texts_.begin(), texts_.end(), [](const Text& a, const Text& b) {
+    return (a.live ? a.total : 0.0) < (b.live ? b.total : 0.0);
   });
 }
 
-double CtcBeamDecoder::log_score(const Prefix& prefix) const {
+double CtcBeamDecoder::log_score(const Text& text) const {
   constexpr double kLog2 = 0.693147180559945309417;
-  return std::log(prefix.total()) + static_cast<double>(scale_exponent_) * kLog2;
+  return std::log(text.total) + static_cast<double>(scale_exponent_) * kLog2;
 }
 
-// The prefix's tokens after the committed ones and up to a depth, behind those in `out`.
-void CtcBeamDecoder::append_tokens(const Prefix& prefix, std::int32_t up_to_depth, Hypothesis& out) const {
-  if (up_to_depth <= committed_depth_) return;
+// The text's tokens after the committed ones and up to a depth, behind those in `out`.
+void CtcBeamDecoder::append_tokens(const Text& text, std::int32_t up_to_depth, Hypothesis& out) const {
   const std::size_t begin = out.token_ids.size();
-  const std::size_t size = begin + static_cast<std::size_t>(up_to_depth - committed_depth_);
-  out.token_ids.resize(size);
-  out.token_start_frames.resize(size);
-  out.token_end_frames.resize(size);
-  out.token_posteriors.resize(size);
-  const Alignment& alignment = prefix.best_alignment();
-  std::int32_t moment = alignment.moment;
+  const Alignment& alignment = best_alignment(text);
   std::int32_t end = alignment.end;
   float peak = alignment.peak;
-  std::int32_t node = prefix.node;
-  const std::int32_t agreed_depth = trie_[agreed_].depth;
-  for (std::int32_t depth = prefix.depth; depth > committed_depth_; --depth) {
-    const Moment& here = moments_[static_cast<std::size_t>(moment)];
-    const auto after_committed = static_cast<std::size_t>(depth - committed_depth_ - 1);
-    if (depth <= up_to_depth) {
-      const std::size_t index = begin + after_committed;
-      // Nodes up to the agreed one may be gone.
-      out.token_ids[index] = depth > agreed_depth ? trie_[node].token : agreed_ids_[after_committed];
-      out.token_start_frames[index] = here.start;
-      out.token_end_frames[index] = end;
-      out.token_posteriors[index] = std::min(1.0F, std::exp(peak));
+  for (std::int32_t m = alignment.moment; m != kNone;) {
+    const Moment& moment = moments_[static_cast<std::size_t>(m)];
+    if (moment.depth <= committed_depth_) break;
+    const std::int32_t depth_before =
+        moment.previous == kNone ? committed_depth_ : moments_[static_cast<std::size_t>(moment.previous)].depth;
+    // A token that added nothing to the text, a second space, is left out.
+    if (moment.depth <= up_to_depth && moment.depth > depth_before) {
+      out.token_ids.push_back(moment.token);
+      out.token_start_frames.push_back(moment.start);
+      out.token_end_frames.push_back(end);
+      out.token_posteriors.push_back(std::min(1.0F, std::exp(peak)));
     }
-    end = here.previous_end;
-    peak = here.previous_peak;
-    moment = here.previous;
-    if (depth > agreed_depth) node = trie_[node].parent;
+    end = moment.previous_end;
+    peak = moment.previous_peak;
+    m = moment.previous;
   }
+  const auto reverse = [begin](auto& values) {
+    std::reverse(values.begin() + static_cast<std::ptrdiff_t>(begin), values.end());
+  };
+  reverse(out.token_ids);
+  reverse(out.token_start_frames);
+  reverse(out.token_end_frames);
+  reverse(out.token_posteriors);
   // Committed times were those of another alignment, which may reach into this one: starts must not go back all the
   // same.
   std::int32_t earliest = std::min(committed_end_, num_frames_ - 1);
-  for (std::size_t i = begin; i < size && out.token_start_frames[i] < earliest; ++i) {
+  for (std::size_t i = begin; i < out.token_ids.size() && out.token_start_frames[i] < earliest; ++i) {
     out.token_start_frames[i] = earliest;
     out.token_end_frames[i] = std::max(out.token_end_frames[i], earliest + 1);
     earliest = std::min(out.token_end_frames[i], num_frames_ - 1);
   }
 }
 
-std::vector<Hypothesis> CtcBeamDecoder::partial() const {
-  std::vector<const Prefix*> live;
-  for (const Prefix& prefix : tracked_) {
-    if (prefix.live) live.push_back(&prefix);
+// The tokens' text, each word as the lexicon writes it.
+std::string CtcBeamDecoder::spell(const std::vector<std::int32_t>& token_ids) const {
+  if (spellings_ == nullptr) return std::string();
+  const std::string spelled = spellings_->text(token_ids);
+  if (!rewrites()) return spelled;
+  const Lexicon& lexicon = context_->words->lexicon();
+  std::string text;
+  for (std::size_t begin = 0; begin < spelled.size();) {
+    const std::size_t end = std::min(spelled.find(' ', begin), spelled.size());
+    const std::string_view word = std::string_view(spelled).substr(begin, end - begin);
+    const std::int32_t index = lexicon.find(word);
+    if (!text.empty()) text += ' ';
+    text += index == Lexicon::kNone ? word : lexicon.word(index);
+    begin = end + 1;
   }
-  std::sort(live.begin(), live.end(), [](const Prefix* a, const Prefix* b) { return a->total() > b->total(); });
+  return text;
+}
+
+// The hypotheses, best first. Texts that differ only in what does not count are one.
+std::vector<Hypothesis> CtcBeamDecoder::choose_results(std::vector<Ending> endings) const {
+  std::stable_sort(endings.begin(), endings.end(), [](const Ending& a, const Ending& b) { return a.score > b.score; });
+  const auto text_at = [this](const Ending& ending) -> const Text& {
+    return texts_[static_cast<std::size_t>(ending.slot)];
+  };
+  std::vector<Ending> distinct;
+  const bool by_node = spellings_ == nullptr || (!by_tokens_ && !rewrites());
+  if (by_node) {
+    std::unordered_map<std::int32_t, std::size_t> seen;
+    for (const Ending& ending : endings) {
+      const PrefixTrie::Node& node = trie_[text_at(ending).node];
+      // A space at the end does not count.
+      const bool trailing = spellings_ != nullptr && node.symbol == ' ' && node.parent != kNone;
+      const auto [at, is_new] = seen.emplace(trailing ? node.parent : text_at(ending).node, distinct.size());
+      if (is_new) {
+        distinct.push_back(ending);
+      } else {
+        distinct[at->second].score = log_add(distinct[at->second].score, ending.score);
+      }
+    }
+  } else {
+    std::unordered_map<std::string, std::size_t> seen;
+    for (const Ending& ending : endings) {
+      Hypothesis hypothesis;
+      append_tokens(text_at(ending), text_at(ending).depth, hypothesis);
+      const auto [at, is_new] = seen.emplace(spell(hypothesis.token_ids), distinct.size());
+      if (is_new) {
+        distinct.push_back(ending);
+      } else {
+        distinct[at->second].score = log_add(distinct[at->second].score, ending.score);
+      }
+    }
+  }
+  std::stable_sort(distinct.begin(), distinct.end(),
+                   [](const Ending& a, const Ending& b) { return a.score > b.score; });
   const auto nbest = static_cast<std::size_t>(config_.nbest);
   std::vector<Hypothesis> results;
-  for (const Prefix* prefix : live) {
+  for (const Ending& ending : distinct) {
     // Equals of the last one wanted come along, for the order of their token ids decides.
-    if (results.size() >= nbest && prefix->total() < live[nbest - 1]->total()) break;
+    if (results.size() >= nbest && ending.score < distinct[nbest - 1].score) break;
     Hypothesis hypothesis = committed_;
-    append_tokens(*prefix, prefix->depth, hypothesis);
-    hypothesis.score = log_score(*prefix);
+    append_tokens(text_at(ending), text_at(ending).depth, hypothesis);
+    hypothesis.text = spell(hypothesis.token_ids);
+    hypothesis.score = ending.score;
+    hypothesis.parts.acoustic = ending.score - ending.parts.weight;
+    hypothesis.parts.lm = ending.parts.lm;
+    hypothesis.parts.num_words = ending.parts.num_words;
+    hypothesis.parts.boost = ending.parts.boost;
+    hypothesis.parts.oov = ending.parts.oov;
+    hypothesis.complete = ending.parts.complete && !stuck_;
     results.push_back(std::move(hypothesis));
   }
   std::sort(results.begin(), results.end(), [](const Hypothesis& a, const Hypothesis& b) {
@@ -580,16 +1004,60 @@ std::vector<Hypothesis> CtcBeamDecoder::partial() const {
   return results;
 }
 
+std::vector<Hypothesis> CtcBeamDecoder::partial() const {
+  if (finished_) return results_;
+  std::vector<Ending> endings;
+  for (std::size_t slot = 0; slot < texts_.size(); ++slot) {
+    const Text& text = texts_[slot];
+    if (!text.live) continue;
+    Ending ending{static_cast<std::int32_t>(slot), log_score(text), TextParts()};
+    if (scorer_ != nullptr) ending.parts = scorer_->parts(states_[static_cast<std::size_t>(text.node)]);
+    endings.push_back(ending);
+  }
+  return choose_results(std::move(endings));
+}
+
 std::vector<Hypothesis> CtcBeamDecoder::finish() {
   if (finished_) throw StreamStateError("finish() after finish(): call reset() to start a new stream");
+  if (scorer_ == nullptr) {
+    results_ = partial();
+    finished_ = true;
+    return results_;
+  }
+  std::vector<Ending> endings;
+  bool any_complete = false;
+  for (std::size_t slot = 0; slot < texts_.size(); ++slot) {
+    const Text& text = texts_[slot];
+    if (!text.live) continue;
+    const TextScorer::State& state = states_[static_cast<std::size_t>(text.node)];
+    Ending ending{static_cast<std::int32_t>(slot), log_score(text), scorer_->finish(state)};
+    ending.score += ending.parts.weight - state.weight;
+    any_complete = any_complete || ending.parts.complete;
+    endings.push_back(ending);
+  }
+  if (any_complete) {
+    endings.erase(std::remove_if(endings.begin(), endings.end(), [](const Ending& e) { return !e.parts.complete; }),
+                  endings.end());
+  }
+  results_ = choose_results(std::move(endings));
   finished_ = true;
-  return partial();
+  return results_;
 }
 
 Hypothesis CtcBeamDecoder::take_committed() {
   Hypothesis taken;
   std::swap(taken, committed_);
-  taken.score = log_score(best_prefix());
+  taken.score = log_score(best_text());
+  taken.text = spell(taken.token_ids);
+  const auto count = static_cast<std::ptrdiff_t>(taken.token_ids.size());
+  for (Hypothesis& result : results_) {
+    const auto forget = [count](auto& values) { values.erase(values.begin(), values.begin() + count); };
+    forget(result.token_ids);
+    forget(result.token_start_frames);
+    forget(result.token_end_frames);
+    forget(result.token_posteriors);
+    result.text = spell(result.token_ids);
+  }
   return taken;
 }
 

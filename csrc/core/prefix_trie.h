@@ -1,5 +1,6 @@
-// The prefixes of a beam search as a trie in an arena: each token sequence has exactly one node, nodes that no live
-// hypothesis needs are used again, and nothing is allocated once the arena has grown to what the beam needs.
+// The texts of a beam search as a trie in an arena: each sequence of symbols has exactly one node, nodes that no live
+// hypothesis needs are used again, and nothing is allocated once the arena has grown to what the beam needs. A symbol
+// is a byte of the text, or a token where what tokens spell is not known.
 #pragma once
 
 #include <cstddef>
@@ -14,10 +15,10 @@ class PrefixTrie {
 
   struct Node {
     std::int32_t parent;
-    std::int32_t token;
-    std::int32_t depth;  // number of tokens from the start of the stream
+    std::int32_t symbol;
+    std::int32_t depth;  // number of symbols from the start of the stream
     std::int32_t birth;  // frame on which the node was made
-    std::int32_t slot;   // where the beam keeps this prefix, or kNone when it only leads to longer ones
+    std::int32_t slot;   // where the beam keeps this text, or kNone when it only leads to longer ones
     std::int32_t first_child;
     std::int32_t next_sibling;
     std::int32_t previous_sibling;
@@ -34,15 +35,24 @@ class PrefixTrie {
   const Node& operator[](std::int32_t index) const { return nodes_[static_cast<std::size_t>(index)]; }
   std::int32_t root() const { return root_; }
   std::size_t num_live() const { return num_live_; }
+  std::size_t capacity() const { return nodes_.size(); }  // node numbers are smaller
+  bool is_live(std::int32_t index) const { return (*this)[index].slot != kFree; }
   void set_slot(std::int32_t index, std::int32_t slot) { at(index).slot = slot; }
 
-  // The node of `parent` followed by `token`, made when it is not there.
-  std::int32_t child(std::int32_t parent, std::int32_t token, std::int32_t frame) {
-    for (std::int32_t c = at(parent).first_child; c != kNone; c = at(c).next_sibling) {
-      if (at(c).token == token) return c;
+  // The node of `parent` followed by `symbol`, or kNone.
+  std::int32_t find_child(std::int32_t parent, std::int32_t symbol) const {
+    for (std::int32_t c = (*this)[parent].first_child; c != kNone; c = (*this)[c].next_sibling) {
+      if ((*this)[c].symbol == symbol) return c;
     }
+    return kNone;
+  }
+
+  // The same, made when it is not there.
+  std::int32_t child(std::int32_t parent, std::int32_t symbol, std::int32_t frame) {
+    const std::int32_t found = find_child(parent, symbol);
+    if (found != kNone) return found;
     const std::int32_t next = at(parent).first_child;
-    const std::int32_t made = allocate(Node{parent, token, at(parent).depth + 1, frame, kNone, kNone, next, kNone});
+    const std::int32_t made = allocate(Node{parent, symbol, at(parent).depth + 1, frame, kNone, kNone, next, kNone});
     if (next != kNone) at(next).previous_sibling = made;
     at(parent).first_child = made;
     return made;
@@ -80,6 +90,8 @@ class PrefixTrie {
   }
 
  private:
+  static constexpr std::int32_t kFree = -2;  // as a slot: so that releasing twice does nothing
+
   Node& at(std::int32_t index) { return nodes_[static_cast<std::size_t>(index)]; }
 
   std::int32_t allocate(const Node& node) {
@@ -93,8 +105,6 @@ class PrefixTrie {
     nodes_.push_back(node);
     return static_cast<std::int32_t>(nodes_.size()) - 1;
   }
-
-  static constexpr std::int32_t kFree = -2;  // as a slot: so that releasing twice does nothing
 
   // Free nodes are chained through `parent`.
   void deallocate(std::int32_t index) {
