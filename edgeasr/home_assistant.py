@@ -28,6 +28,7 @@ _FRACTIONS = {"halves": 2, "tenths": 10}
 
 # A template is references, brackets and what else means something, and text.
 _PARTS = re.compile(r"\{[^{}]*\}|<[^<>]*>|\\.|[()\[\]|;]|[^{}<>()\[\]|;\\]+|.", re.DOTALL)
+_TEMPLATE = re.compile(r"[(){}<>\[\]|;]")
 _PUNCTUATION = frozenset(".,!?:\"¡¿«»“”„…،؟、。'\u2018\u2019-_ \t\u2010\u2011\u2012\u2013\u2014\u2015\xa0")
 
 
@@ -328,7 +329,7 @@ class _Importer:
                 if not _fits(_mapping(value.get("context"), f"{place}.context"), scope):
                     continue
             else:
-                said, out = str(value), value
+                said, out = str(value), None if _TEMPLATE.search(str(value)) else value
             try:
                 line = self._template(said, scope)
                 if not line:
@@ -339,7 +340,7 @@ class _Importer:
                 if skipped not in self.skipped:
                     self.skipped.append(skipped)
                 continue
-            if out is not None and out != line:
+            if out is not None and (_TEMPLATE.search(line) or out != _core.normalise_text(line, "lower")):
                 line += f" -> {out}"
             self.origins["  " + line] = (place, said)
             yield line
