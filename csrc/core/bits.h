@@ -44,9 +44,11 @@ inline int select_one(std::uint64_t bits, int n) {
 // How many bits it takes to write numbers up to `value`.
 inline int bit_width(std::uint64_t value) { return value == 0 ? 0 : 64 - __builtin_clzll(value); }
 
-// `size` numbers of `width` bits (0 to 32, or 64) each.
+// `size` numbers of `width` bits (0 to kMaxWidth, or 64) each.
 class PackedArray {
  public:
+  static constexpr int kMaxWidth = 56;
+
   PackedArray() = default;
   // `data` holds num_bytes(size, width) bytes.
   PackedArray(const std::uint8_t* data, int width)
@@ -94,8 +96,8 @@ class SortedSet {
 
     Shape() = default;
     Shape(std::uint64_t set_size, std::uint64_t set_universe) : size(set_size), universe(set_universe) {
-      if (size > 0 && universe > size) low_bits = bit_width(universe / size) - 1;
-      if (low_bits > 32) low_bits = 32;
+      if (universe > size) low_bits = bit_width(universe / (size > 0 ? size : 1)) - 1;
+      if (low_bits > PackedArray::kMaxWidth) low_bits = PackedArray::kMaxWidth;
       num_zeros = (universe >> low_bits) + 1;
     }
     std::uint64_t num_bits() const { return size + num_zeros; }

@@ -411,6 +411,8 @@ NgramImageView view_image(const std::uint8_t* data, std::uint64_t size, const st
   if (fits) {
     // Where everything has to be follows from the sizes.
     Header expected = header;
+    expected.levels = {};
+    for (std::size_t level = header.order; level < expected.counts.size(); ++level) expected.counts[level] = 0;
     lay_out(expected, header.text.size);
     fits = std::memcmp(&expected, &header, sizeof(Header)) == 0;
   }
