@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeasr.confidence import FEATURES, MODES, Calibration
-from edgeasr.config import CtcBeamConfig, LogMelConfig
+from edgeasr.config import CommandConfig, CtcBeamConfig, LogMelConfig
 from edgeasr.errors import BundleError, ConfigError
 from edgeasr.tokens import TokenTable
 
@@ -26,6 +26,7 @@ DEFAULT_MODEL = "en-small"
 CONFIG_FILE = "config.json"
 TOKENS_FILE = "tokens.txt"
 README_FILE = "README.md"
+LANGUAGE_MODEL_FILE = "lm.bin"
 
 LAYOUTS = ("BTF", "BFT")
 OUTPUT_KINDS = ("log_probs", "logits")
@@ -36,7 +37,7 @@ STATE_DTYPES = ("float32", "float16", "int32", "int64")
 # An ONNX file is a protobuf message whose first field is the version of the format: field 1, a varint.
 _ONNX_FIRST_BYTE = b"\x08"
 
-_Config = TypeVar("_Config", LogMelConfig, CtcBeamConfig)
+_Config = TypeVar("_Config", LogMelConfig, CtcBeamConfig, CommandConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +107,14 @@ class ModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderConfig:
-    """How the bundle wants its log-probs decoded: `greedy`, or `beam` with the options of the beam search."""
+    """How the bundle wants its log-probs decoded: `greedy`, or `beam` with the options of the beam search.
+
+    `command` is how commands are told from dictation, where there are commands.
+    """
 
     mode: str = "beam"
     beam: CtcBeamConfig = field(default_factory=CtcBeamConfig)
+    command: CommandConfig = field(default_factory=CommandConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +154,7 @@ class Bundle:
             calibrated.
         card: Measured figures.
         files: Size and SHA-256 of each file, by name.
+        language_model: Name of the n-gram language model's file; None if the bundle has none.
     """
 
     path: Path
@@ -166,6 +172,12 @@ class Bundle:
     calibration: Mapping[str, Calibration]
     card: Mapping[str, Any]
     files: Mapping[str, BundleFile]
+    language_model: str | None = None
+
+    @property
+    def language_model_path(self) -> Path | None:
+        """The language model's file, if there is one."""
+        return None if self.language_model is None else self.path / self.language_model
 
     @property
     def model_path(self) -> Path:
@@ -334,8 +346,18 @@ def update_bundle(
     calibration: Mapping[str, Calibration] | None = None,
     card: Mapping[str, Any] | None = None,
     readme: str | None = None,
+    language_model: str | Path | None = None,
 ) -> Bundle:
     """Replaces what is fitted or measured after the export; what is not given stays.
+
+    Args:
+        path: The bundle's folder.
+        decoder: Decoder defaults.
+        timing: Shifts of word times.
+        calibration: Confidence calibration by decoding mode.
+        card: Measured figures.
+        readme: Text of the model card.
+        language_model: File of an n-gram model, which is copied into the bundle.
 
     Returns:
         The bundle, read back.
@@ -357,6 +379,12 @@ def update_bundle(
     if readme is not None:
         (path / README_FILE).write_text(readme, encoding="utf-8")
         config["files"][README_FILE] = _describe_file(path / README_FILE)
+    if language_model is not None:
+        from shutil import copyfile
+
+        copyfile(language_model, path / LANGUAGE_MODEL_FILE)
+        config["language_model"] = {"file": LANGUAGE_MODEL_FILE}
+        config["files"][LANGUAGE_MODEL_FILE] = _describe_file(path / LANGUAGE_MODEL_FILE)
     _write_json(path, config)
     return read_bundle(path)
 
@@ -498,7 +526,12 @@ def _parse(path: Path, config: _Section) -> Bundle:
         raise config.refuse("sample_rate", sample_rate, f"frontend.sample_rate, {frontend.sample_rate}")
     model = _parse_model(config.section("model"))
     files = {name: _parse_file(config, name, value) for name, value in config.mapping("files").items()}
-    for name in (model.file, tokens_file):
+    language_model = None
+    if config.has("language_model"):
+        section = config.section("language_model")
+        language_model = section.file_name("file")
+        section.done()
+    for name in (model.file, tokens_file, *([] if language_model is None else [language_model])):
         if name not in files:
             raise BundleError(f"{config.file}: files has no entry for {name}")
     bundle = Bundle(
@@ -517,6 +550,7 @@ def _parse(path: Path, config: _Section) -> Bundle:
         calibration=_parse_calibration(config, config.mapping("calibration")),
         card=config.mapping("card"),
         files=files,
+        language_model=language_model,
     )
     config.done()
     return bundle
@@ -568,8 +602,13 @@ def _parse_state(section: _Section) -> StateConfig:
 def _parse_decoder(section: _Section, blank_id: int) -> DecoderConfig:
     mode = section.text("mode", DECODER_MODES)
     beam = section.config(CtcBeamConfig, blank_id=blank_id)
+    command = CommandConfig()
+    if section.has("command"):
+        part = section.section("command")
+        command = part.config(CommandConfig)
+        part.done()
     section.done()
-    return DecoderConfig(mode=mode, beam=beam)
+    return DecoderConfig(mode=mode, beam=beam, command=command)
 
 
 def _parse_timing(section: _Section) -> TimingConfig:
@@ -640,7 +679,7 @@ def _model_json(model: ModelConfig) -> dict[str, Any]:
 def _decoder_json(decoder: DecoderConfig) -> dict[str, Any]:
     beam = asdict(decoder.beam)
     del beam["blank_id"]  # stands with the tokens
-    return {"mode": decoder.mode, **beam}
+    return {"mode": decoder.mode, **beam, "command": asdict(decoder.command)}
 
 
 def _calibration_json(calibration: Mapping[str, Calibration]) -> dict[str, Any]:

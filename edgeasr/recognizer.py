@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeasr.bundle import DECODER_MODES, Bundle, DecoderConfig, find_bundle, read_bundle
 from edgeasr.confidence import decoding_mode
-from edgeasr.decoder import CtcBeamDecoder, CtcGreedyDecoder
+from edgeasr.decoder import CtcBeamDecoder, CtcGreedyDecoder, DecodingContext, Hotwords, Lexicon
 from edgeasr.errors import ConfigError, InputError
 from edgeasr.features import LogMelFrontend
 from edgeasr.model import AcousticModel
@@ -21,6 +21,12 @@ from edgeasr.tokens import WordTiming
 from edgeasr.types import UNSURE_MARK, Transcript
 from edgeasr.waveform import Resampler, check_sample_rate
 from edgeasr.words import NUM_HYPOTHESES, Decoder, WordDecoder
+
+if TYPE_CHECKING:
+    from edgeasr.lm import LanguageModel
+
+# What stands in place of a language model's file for none.
+NO_LM = "none"
 
 # Told how many seconds have been recognised, and how many there are; None where the source does not tell.
 Progress = Callable[[float, float | None], None]
@@ -43,6 +49,13 @@ class Recognizer:
         *,
         decoder: str | None = None,
         beam_size: int | None = None,
+        nbest: int | None = None,
+        lm: LanguageModel | str | Path | None = None,
+        lm_weight: float | None = None,
+        word_bonus: float | None = None,
+        lexicon: Lexicon | None = None,
+        hotwords: Hotwords | None = None,
+        hotword_boost: float | None = None,
         num_threads: int = 1,
         min_confidence: float = 0.0,
         min_segment_confidence: float = 0.0,
@@ -53,7 +66,14 @@ class Recognizer:
         Args:
             model: A bundle's folder, the name of one that ships with the package, or None for the default.
             decoder: `greedy` or `beam`; None for what the bundle wants.
-            beam_size: How many prefixes the beam search keeps; None for what the bundle wants.
+            beam_size: How many texts the beam search keeps; None for what the bundle wants.
+            nbest: How many readings transcripts have as `alternatives`; None for what the bundle wants.
+            lm: A language model, or the file of one; ``"none"`` for none; None for the bundle's own, if it has one.
+            lm_weight: Of the language model; None for what the bundle wants, like the other weights.
+            word_bonus: Added to the score for each word.
+            lexicon: The words that are known; None for those of the language model.
+            hotwords: Phrases to listen for; a stream may have its own.
+            hotword_boost: Added to the score for each hotword that has no boost of its own.
             num_threads: Threads for one step of the model.
             min_confidence: Words below this, in 0..1, are not accepted: texts show `unsure_mark` for a run of them, the
                 words themselves are kept and flagged. See `calibrated` for what the number means.
@@ -63,9 +83,21 @@ class Recognizer:
         Raises:
             BundleError: The bundle is missing, damaged, foreign or of a newer version.
             ConfigError: A value that cannot work.
+            InputError: The language model cannot be read, or is none.
         """
         self._bundle = read_bundle(find_bundle(model))
-        self._decoder = _choose_decoder(self._bundle.decoder, decoder, beam_size)
+        wishes = {
+            "beam_size": beam_size,
+            "nbest": nbest,
+            "lm_weight": lm_weight,
+            "word_bonus": word_bonus,
+            "hotword_boost": hotword_boost,
+        }
+        knowledge = {"lm": None if lm == NO_LM else lm, "lexicon": lexicon, "hotwords": hotwords}
+        self._decoder = _choose_decoder(self._bundle.decoder, decoder, wishes, knowledge)
+        self._context = (
+            None if self._decoder.mode == "greedy" else self._make_context(lm, lexicon=lexicon, hotwords=hotwords)
+        )
         for name, least in (("min_confidence", min_confidence), ("min_segment_confidence", min_segment_confidence)):
             if not 0 <= least <= 1:
                 raise ConfigError(f"{name} is {least}, expected a probability, 0 to 1")
@@ -93,7 +125,17 @@ class Recognizer:
     @property
     def mode(self) -> str:
         """The way of decoding, one of `confidence.MODES`: what its confidences are calibrated for."""
-        return decoding_mode(self._decoder.mode)
+        context = self._context
+        return decoding_mode(
+            self._decoder.mode,
+            lm=context is not None and bool(context.lm),
+            lexicon=context is not None and context.lexicon is not None,
+        )
+
+    @property
+    def context(self) -> DecodingContext | None:
+        """What the beam search knows besides the sound; None if that is nothing."""
+        return self._context
 
     @property
     def calibrated(self) -> bool:
@@ -115,21 +157,22 @@ class Recognizer:
         """How token frames become word times."""
         return self._timing
 
-    def stream(self, *, sample_rate: int | None = None) -> Stream:
+    def stream(self, *, sample_rate: int | None = None, hotwords: Hotwords | None = None) -> Stream:
         """Starts a stream.
 
         Args:
             sample_rate: Of the waveform that the stream will be given, in Hz; None for the model's own.
+            hotwords: Phrases for this stream instead of the recogniser's; they cost nothing but themselves.
 
         Raises:
-            ConfigError: A sample rate that cannot work.
+            ConfigError: A sample rate that cannot work, or hotwords for a greedy decoder.
         """
         sample_rate = self._bundle.sample_rate if sample_rate is None else check_sample_rate(sample_rate)
         stages = Stages(
             resampler=Resampler(sample_rate, self._bundle.sample_rate),
             frontend=LogMelFrontend(self._bundle.frontend),
             acoustic=self._model.start(),
-            words=self.word_decoder(),
+            words=self.word_decoder(hotwords=hotwords),
         )
         return Stream(
             stages,
@@ -138,14 +181,18 @@ class Recognizer:
             unsure_mark=self._unsure_mark,
         )
 
-    def word_decoder(self, *, keep_evidence: bool = False) -> WordDecoder:
+    def word_decoder(self, *, hotwords: Hotwords | None = None, keep_evidence: bool = False) -> WordDecoder:
         """Starts the last stage of a stream by itself: rows of the model's output go in, words come out.
 
         Args:
+            hotwords: Phrases for this stream instead of the recogniser's.
             keep_evidence: Collect what the confidence of each word was made of.
+
+        Raises:
+            ConfigError: Hotwords for a greedy decoder.
         """
         return WordDecoder(
-            self._start_decoder(),
+            self._start_decoder(hotwords),
             tokens=self._bundle.tokens,
             timing=self._timing,
             rows_per_read=self._bundle.model.rows_per_chunk,
@@ -153,6 +200,7 @@ class Recognizer:
             calibration=self._bundle.calibration.get(self.mode),
             min_confidence=self._min_confidence,
             nbest=self._decoder.beam.nbest if self._decoder.mode == "beam" else 1,
+            lexicon=None if self._context is None else self._context.lexicon,
             keep_evidence=keep_evidence,
         )
 
@@ -199,24 +247,49 @@ class Recognizer:
             transcript = stream.finish()
             return replace(transcript, warnings=(reader.damage,)) if reader.damage else transcript
 
-    def _start_decoder(self) -> Decoder:
+    def _make_context(
+        self, lm: LanguageModel | str | Path | None, *, lexicon: Lexicon | None, hotwords: Hotwords | None
+    ) -> DecodingContext | None:
+        """What the beam search knows: the caller's choice, or the bundle's own language model."""
+        if lm is None:
+            lm = self._bundle.language_model_path
+        if isinstance(lm, (str, Path)):
+            lm = None if lm == NO_LM else _open_lm(lm)
+        if lm is None and lexicon is None and hotwords is None:
+            return None
+        return DecodingContext(lm=lm, lexicon=lexicon, hotwords=hotwords)
+
+    def _start_decoder(self, hotwords: Hotwords | None) -> Decoder:
         logits = self._bundle.model.output_kind == "logits"
-        vocab_size = len(self._bundle.tokens)
+        tokens = self._bundle.tokens
         if self._decoder.mode == "greedy":
-            return CtcGreedyDecoder(vocab_size, self._bundle.tokens.blank_id, logits=logits)
+            if hotwords is not None:
+                raise ConfigError("hotwords need the beam search, but the decoder is greedy")
+            return CtcGreedyDecoder(len(tokens), tokens.blank_id, logits=logits)
+        context = self._context
+        if hotwords is not None:
+            context = DecodingContext(hotwords=hotwords) if context is None else context.replace(hotwords=hotwords)
         # Confidences need the alternatives, whether they are shown or not.
         beam = replace(self._decoder.beam, nbest=max(self._decoder.beam.nbest, NUM_HYPOTHESES))
-        return CtcBeamDecoder(vocab_size, beam, logits=logits)
+        return CtcBeamDecoder(tokens.names, beam, context=context, logits=logits, word_delimiter=tokens.word_delimiter)
 
 
-def _choose_decoder(default: DecoderConfig, mode: str | None, beam_size: int | None) -> DecoderConfig:
-    """The bundle's decoder with the caller's wishes; a beam size alone means the beam search."""
+def _open_lm(path: str | Path) -> LanguageModel:
+    from edgeasr.lm import LanguageModel  # here, because not every recogniser has one
+
+    return LanguageModel.open(path)
+
+
+def _choose_decoder(
+    default: DecoderConfig, mode: str | None, wishes: Mapping[str, float | None], knowledge: Mapping[str, object]
+) -> DecoderConfig:
+    """The bundle's decoder with the caller's wishes; any wish alone that only the beam search can meet means it."""
+    changes: dict[str, Any] = {name: value for name, value in wishes.items() if value is not None}
+    needs_beam = [*changes, *(name for name, value in knowledge.items() if value is not None)]
     if mode is None:
-        mode = default.mode if beam_size is None else "beam"
+        mode = "beam" if needs_beam else default.mode
     if mode not in DECODER_MODES:
         raise ConfigError(f"decoder is {mode!r}, expected one of {', '.join(DECODER_MODES)}")
-    if beam_size is None:
-        return replace(default, mode=mode)
-    if mode == "greedy":
-        raise ConfigError(f"beam_size is {beam_size}, but the greedy decoder has no beam")
-    return DecoderConfig(mode=mode, beam=replace(default.beam, beam_size=beam_size))
+    if mode == "greedy" and needs_beam:
+        raise ConfigError(f"the greedy decoder has no {needs_beam[0]}; it is for the beam search")
+    return DecoderConfig(mode=mode, beam=replace(default.beam, **changes))

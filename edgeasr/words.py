@@ -20,7 +20,7 @@ from edgeasr.tokens import SpelledWord, TokenTable, WordTiming
 from edgeasr.types import Alternative, Word
 
 if TYPE_CHECKING:
-    from edgeasr.decoder import Hypothesis
+    from edgeasr.decoder import Hypothesis, Lexicon
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -135,6 +135,7 @@ class WordDecoder:
         calibration: Calibration | None = None,
         min_confidence: float = 0.0,
         nbest: int = 1,
+        lexicon: Lexicon | None = None,
         keep_evidence: bool = False,
     ) -> None:
         """Starts a stream.
@@ -148,6 +149,7 @@ class WordDecoder:
             calibration: What makes probabilities of the evidence for a word; None if nothing was fitted.
             min_confidence: Words below this are not accepted.
             nbest: How many alternatives to keep at the end; 1 for none.
+            lexicon: Tells how a word is written that is spelled so; None where that is the same.
             keep_evidence: Collect what the confidence of each committed word was made of, in `evidence`.
         """
         self.decoder = decoder
@@ -159,6 +161,7 @@ class WordDecoder:
         self._rows_per_read = rows_per_read
         self._min_confidence = min_confidence
         self._nbest = nbest
+        self._lexicon = lexicon
         self._context_frames = max(1, round(CONTEXT_S / timing.frame_s))
         remembered = max(1, round(REMEMBERED_S / timing.frame_s))
         self._meter = _core.CtcEvidenceMeter(len(tokens), tokens.blank_id, remembered, logits=logits)
@@ -284,7 +287,8 @@ class WordDecoder:
             # Whole milliseconds: a frame lasts longer, and 0.36 reads better than 0.36000000000000004.
             start, end = round(start, 3), round(end, 3)
             confidence = probability(evidence, self.calibration)
-            words.append((Word(word.text, start, end, confidence, confidence >= self._min_confidence), evidence))
+            text = word.text if self._lexicon is None else self._lexicon.written(word.text) or word.text
+            words.append((Word(text, start, end, confidence, confidence >= self._min_confidence), evidence))
             earliest = end
         return words
 

@@ -166,7 +166,7 @@ def test_options_reach_the_recogniser(transcribe: Transcribe, samples_dir: Path)
         assert transcribe(path, *options).stdout == f"{text}\n"
     result = transcribe(path, "--decoder", "greedy", "--beam-size", "2")
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "edgeasr: beam_size is 2, but the greedy decoder has no beam\n"
+    assert result.stderr == "edgeasr: the greedy decoder has no beam_size; it is for the beam search\n"
 
 
 @pytest.mark.usefixtures("no_ffmpeg")

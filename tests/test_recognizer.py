@@ -86,7 +86,7 @@ def test_the_decoder_is_the_bundles_unless_told() -> None:
 def test_impossible_wishes(recognizer: Recognizer) -> None:
     for message, wishes in {
         "decoder is 'fast'": {"decoder": "fast"},
-        "greedy decoder has no beam": {"decoder": "greedy", "beam_size": 4},
+        "greedy decoder has no beam_size": {"decoder": "greedy", "beam_size": 4},
         "beam_size": {"beam_size": 0},
         "num_threads is 0": {"num_threads": 0},
     }.items():

@@ -23,11 +23,13 @@ COMMANDS = {
     "transcribe": "turn sound files into text",
     "listen": "turn what the microphone hears into text, live",
     "models": "list, show and verify bundles",
+    "decode": "turn saved log-probs of any CTC model into text",
     "lm": "build, show, score, convert and mix language models",
     "bench": "measure speed, latency, memory and start-up on this machine",
     "label": "write transcripts for recordings that have none, with a teacher",
     "train": "train a student from a recipe",
     "export": "write the bundle of a trained student",
+    "tune": "fit the weights of the search on transcribed clips",
     "evaluate": "measure error rates and speed of bundles and peers",
     "calibrate": "make a bundle's confidences probabilities, and measure them",
 }

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeasr.recognizer import Recognizer
@@ -24,6 +24,25 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
         "--beam-size", type=positive, metavar="N", help="prefixes of the beam search (default: the bundle's choice)"
     )
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of the model (default: 1)")
+
+
+def add_context_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that tell what a search may know besides the sound; `load_recognizer` reads them."""
+    parser.add_argument(
+        "--lm", metavar="FILE", help="a language model, or 'none' (default: the one of the bundle, if there is one)"
+    )
+    parser.add_argument("--lm-weight", type=float, metavar="W", help="weight of the language model")
+    parser.add_argument("--word-bonus", type=float, metavar="B", help="added to the score for each word")
+    parser.add_argument(
+        "--lexicon", metavar="FILE", help="the words that are known, one a line, with extra spellings after tabs"
+    )
+    parser.add_argument(
+        "--hotwords",
+        metavar="FILE",
+        help="phrases to listen for, one a line, each with its boost after a tab if wanted",
+    )
+    parser.add_argument("--hotword-boost", type=float, metavar="B", help="boost of phrases without one of their own")
+    parser.add_argument("--nbest", type=positive, metavar="N", help="also give the N best readings (in json)")
 
 
 def add_confidence_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +77,7 @@ def load_recognizer(args: argparse.Namespace) -> Recognizer:
             args.model,
             decoder=args.decoder,
             beam_size=args.beam_size,
+            **context_options(args),
             num_threads=args.threads,
             min_confidence=getattr(args, "min_confidence", 0.0),
             min_segment_confidence=getattr(args, "min_segment_confidence", 0.0),
@@ -70,6 +90,23 @@ def load_recognizer(args: argparse.Namespace) -> Recognizer:
             file=sys.stderr,
         )
     return recognizer
+
+
+def context_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What `add_context_arguments` reads, as arguments of `Recognizer`; none for a command without these options."""
+    if not hasattr(args, "hotwords"):
+        return {}
+    from edgeasr.decoder import Hotwords, Lexicon
+
+    return {
+        "nbest": args.nbest,
+        "lm": args.lm,
+        "lm_weight": args.lm_weight,
+        "word_bonus": args.word_bonus,
+        "lexicon": None if args.lexicon is None else Lexicon.read(args.lexicon),
+        "hotwords": None if args.hotwords is None else Hotwords.read(args.hotwords),
+        "hotword_boost": args.hotword_boost,
+    }
 
 
 @contextmanager

@@ -7,7 +7,13 @@ import shutil
 import sys
 from typing import TextIO
 
-from edgeasr.cli.common import add_confidence_arguments, add_recognizer_arguments, fail, load_recognizer
+from edgeasr.cli.common import (
+    add_confidence_arguments,
+    add_context_arguments,
+    add_recognizer_arguments,
+    fail,
+    load_recognizer,
+)
 from edgeasr.types import Partial, Word, shown
 
 # A pause between words after which the text goes on in a new line.
@@ -19,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NUMBER|NAME", help="the microphone (default: the system's)")
     parser.add_argument("--list-devices", action="store_true", help="list the microphones and stop")
     add_recognizer_arguments(parser)
+    add_context_arguments(parser)
     add_confidence_arguments(parser)
 
 

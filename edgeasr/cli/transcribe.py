@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edgeasr.cli.common import (
     add_confidence_arguments,
+    add_context_arguments,
     add_recognizer_arguments,
     dying_of_ctrl_c,
     fail,
@@ -51,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="write a file for each input into this folder")
     add_recognizer_arguments(parser)
+    add_context_arguments(parser)
     add_confidence_arguments(parser)
 
 
