@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from edgeasr.train.transcriber import Loader
 
 GROUPINGS = ("gender", "age", "speaker")
+OWN_LM = "own"
 PEERS = ("sherpa-onnx", "pocketsphinx")
 
 Table = list[tuple[str, ...]]
@@ -57,7 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("greedy", "beam"),
         help="how to decode; may be repeated (default: as the bundle wants)",
     )
-    parser.add_argument("--beam-size", type=positive, metavar="N", help="prefixes that the beam search keeps")
+    parser.add_argument("--beam-size", type=positive, metavar="N", help="texts that the beam search keeps")
+    parser.add_argument(
+        "--lm",
+        action="append",
+        metavar="FILE",
+        help="of the beam search: a language model's file, 'none', or 'own', the bundle's; may be repeated "
+        "(default: own)",
+    )
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of a bundle (default: 1)")
     parser.add_argument(
         "--peer", action="append", choices=PEERS, help="measure this too, where it is installed; may be repeated"
@@ -217,7 +225,17 @@ def _loaders(args: argparse.Namespace, models: Sequence[str | None], data: Path)
     loaders: list[Loader] = []
     for model, decoder in product(models, args.decoder or [None]):
         beam_size = None if decoder == "greedy" else args.beam_size
-        loaders.append(partial(load_bundle, model, decoder=decoder, beam_size=beam_size, num_threads=args.threads))
+        for lm in [None] if decoder == "greedy" else args.lm or [None]:
+            loaders.append(
+                partial(
+                    load_bundle,
+                    model,
+                    decoder=decoder,
+                    beam_size=beam_size,
+                    lm=None if lm == OWN_LM else lm,
+                    num_threads=args.threads,
+                )
+            )
     return loaders + [peer_loader(peer, data) for peer in args.peer or ()]
 
 
@@ -357,7 +375,7 @@ def _command(args: argparse.Namespace) -> str:
     """The command that measures the same again; of a folder far from here only the name, which is all that travels."""
     models = [Path(model).name if Path(model).is_absolute() else model for model in args.model or ()]
     words = ["edgeasr evaluate", *args.sets]
-    for option, values in (("--model", models), ("--decoder", args.decoder), ("--peer", args.peer)):
+    for option, values in (("--model", models), ("--decoder", args.decoder), ("--lm", args.lm), ("--peer", args.peer)):
         words += [f"{option} {value}" for value in values or ()]
     for option, value in (("--beam-size", args.beam_size), ("--limit", args.limit)):
         words += [f"{option} {value}"] if value else []

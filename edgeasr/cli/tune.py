@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     from edgeasr.train.evaluate import find_sets, normaliser
     from edgeasr.train.log_probs import Condition, LogProbs
     from edgeasr.train.manifest import data_dir
-    from edgeasr.train.tune import HotwordCounts, TuningClips
+    from edgeasr.train.tune import TuningClips
 
     if args.picture is not None and not args.picture.parent.is_dir():  # told now, not after minutes of work
         raise ConfigError(f"{args.picture} cannot be written: there is no folder {args.picture.parent}")
@@ -122,7 +122,7 @@ def tune_boost(
     start: CtcBeamConfig,
 ) -> CtcBeamConfig:
     """The boost that finds most hotwords with few false alarms; of equals the one with the fewest word errors."""
-    from edgeasr.train.tune import HotwordCounts, choose_hotwords, measure_hotwords
+    from edgeasr.train.tune import choose_hotwords, measure_hotwords
 
     lm = context.lm[0][0]
     words = lm.words()

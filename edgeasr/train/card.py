@@ -38,14 +38,14 @@ def readme(bundle: Bundle) -> str:
     """The model card as Markdown."""
     card, model = bundle.card, bundle.model
     frame_ms = 1000 * bundle.frontend.hop_length / bundle.sample_rate
-    size_mb = sum(file.bytes for name, file in bundle.files.items() if name != "README.md") / 1e6
     lines = [
         f"# {bundle.name}",
         "",
         bundle.description,
         "",
         f"- language: {bundle.language}; licence: {bundle.licence}; version {bundle.version}",
-        f"- {card['parameters'] / 1e6:.2f} M parameters, matrices in {model.precision}, {size_mb:.2f} MB in all",
+        f"- {card['parameters'] / 1e6:.2f} M parameters, matrices in {model.precision}, "
+        f"{bundle.files[model.file].bytes / 1e6:.2f} MB{_language_model(bundle)}",
         f"- hears {bundle.sample_rate} Hz in chunks of {model.chunk_frames * frame_ms:.0f} ms, with "
         f"{model.lookahead_frames * frame_ms:.0f} ms of look-ahead; "
         f"{len(bundle.tokens)} tokens, one row of log-probs every {1000 * bundle.frame_s:.0f} ms",
@@ -61,12 +61,19 @@ def readme(bundle: Bundle) -> str:
     return "\n".join(lines)
 
 
+def _language_model(bundle: Bundle) -> str:
+    """What the card says of the language model's size."""
+    if bundle.language_model is None:
+        return ""
+    return f"; an n-gram language model, {bundle.files[bundle.language_model].bytes / 1e6:.2f} MB"
+
+
 def evaluation_lines(evaluation: Mapping[str, Any], set_names: Mapping[str, str]) -> list[str]:
     """The section of measured figures."""
     systems = evaluation["systems"]
     intervals = evaluation["intervals"]
     lines = ["## Measured", "", f"`{evaluation['command']}`", ""]
-    lines.append(f"Intervals: {intervals['level']:.0%}, bootstrap by {intervals['resampled']}. No language model.")
+    lines.append(f"Intervals: {intervals['level']:.0%}, bootstrap by {intervals['resampled']}.")
     for title, key in (("Word error rate, %", "wer_percent"), ("Character error rate, %", "cer_percent")):
         lines += ["", f"### {title}", "", *rate_table(systems, key, set_names)]
     lines += [

@@ -51,9 +51,10 @@ class BundleTranscriber:
 
     def __init__(self, recognizer: Recognizer) -> None:
         """Wraps a recogniser."""
-        bundle, decoder = recognizer.bundle, recognizer.decoder
+        bundle, decoder, context = recognizer.bundle, recognizer.decoder, recognizer.context
         beam = f" {decoder.beam.beam_size}" if decoder.mode == "beam" else ""
-        self.name = f"{bundle.name} {bundle.model.precision} {decoder.mode}{beam}"
+        lm = " + LM" if context is not None and context.lm else ""
+        self.name = f"{bundle.name} {bundle.model.precision} {decoder.mode}{beam}{lm}"
         self.recognizer = recognizer
 
     def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
@@ -140,12 +141,13 @@ def load_bundle(
     *,
     decoder: str | None = None,
     beam_size: int | None = None,
+    lm: str | Path | None = None,
     num_threads: int = 1,
 ) -> Transcriber:
     """Loads a bundle; the arguments are those of `Recognizer`."""
     from edgeasr.recognizer import Recognizer  # here, so that a peer's process does not load ONNX Runtime for nothing
 
-    return BundleTranscriber(Recognizer(model, decoder=decoder, beam_size=beam_size, num_threads=num_threads))
+    return BundleTranscriber(Recognizer(model, decoder=decoder, beam_size=beam_size, lm=lm, num_threads=num_threads))
 
 
 PEERS = ("sherpa-onnx", "pocketsphinx")
