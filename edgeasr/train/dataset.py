@@ -6,6 +6,7 @@ on as if it had not.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +23,19 @@ from edgeasr.train.augment import Augmentation, Waveform
 from edgeasr.train.clips import ClipStore, to_float
 from edgeasr.train.manifest import Utterance, read_manifest
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A manifest and how often an epoch hears each of its clips (2.5: twice, and half of them a third time)."""
+    """A manifest and how often an epoch hears each of its clips (2.5: twice, and half of them a third time).
+
+    One that is optional is left out, with a warning, where it is missing.
+    """
 
     manifest: str
     repeat: float = 1.0
+    optional: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +107,9 @@ class Dataset:
         self.token_ids: list[list[int]] = []
         self.repeats: list[float] = []
         for source in config.sources:
+            if source.optional and not (data_dir / source.manifest).is_file():
+                logger.warning("%s is not there and left out", data_dir / source.manifest)
+                continue
             listed = [
                 u
                 for u in read_manifest(data_dir / source.manifest)

@@ -1,6 +1,7 @@
 """The dataset: plans, joins and batches follow from seed and number alone."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from edgeasr.errors import AudioFormatError, ConfigError  # noqa: E402
 from edgeasr.train.clips import ClipStore, to_float  # noqa: E402
-from edgeasr.train.dataset import Dataset, encode_text  # noqa: E402
+from edgeasr.train.dataset import Dataset, Source, encode_text  # noqa: E402
 from edgeasr.train.loop import BatchStream, make_dataset  # noqa: E402
 from edgeasr.train.manifest import data_dir, read_manifest  # noqa: E402
 from edgeasr.train.recipe import read_recipe  # noqa: E402
@@ -109,3 +110,15 @@ def test_mistakes_are_named(tone_data, tmp_path):
 def test_the_data_folder_comes_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("EDGEASR_DATA", str(tmp_path))
     assert data_dir() == tmp_path
+
+
+def test_an_optional_source_may_be_missing(tone_recipe, tone_data, tmp_path, caplog):
+    recipe = read_recipe(tone_recipe)
+    there = make_dataset(recipe, tone_data, tmp_path)
+    missing = Source(manifest="speech/not.there.jsonl", optional=True)
+    data = replace(recipe.data, sources=(*recipe.data.sources, missing))
+    assert len(make_dataset(replace(recipe, data=data), tone_data, tmp_path).clips) == len(there.clips)
+    assert "not.there.jsonl is not there" in caplog.text
+    data = replace(recipe.data, sources=(replace(missing, optional=False),))
+    with pytest.raises(ConfigError, match="not found"):
+        make_dataset(replace(recipe, data=data), tone_data, tmp_path)
