@@ -408,6 +408,16 @@ def _as_rows(log_probs: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.ascontiguousarray(log_probs) if log_probs.ndim == 2 else log_probs
 
 
+def _bare(found: _core.Hypothesis) -> Hypothesis:
+    return Hypothesis(
+        tuple(found.token_ids),
+        tuple(found.token_start_frames),
+        tuple(found.token_end_frames),
+        tuple(found.token_posteriors),
+        found.score,
+    )
+
+
 class _CtcDecoder:
     """What greedy and beam search have in common: the machine around the search."""
 
@@ -437,8 +447,12 @@ class _CtcDecoder:
         """
         self._search.accept(_as_rows(log_probs))
 
-    def partial(self) -> list[Hypothesis]:
+    def partial(self, *, bare: bool = False) -> list[Hypothesis]:
         """The hypotheses so far, best first; changes nothing.
+
+        Args:
+            bare: Leave out names, words and the parts of scores, for a caller that makes words of the tokens itself:
+                this is called for every chunk of a stream.
 
         Returns:
             At least one hypothesis; their texts differ. Ties are ordered by token ids.
@@ -446,7 +460,7 @@ class _CtcDecoder:
         Raises:
             StreamStateError: While another thread is inside.
         """
-        return [self._dress(found) for found in self._search.partial()]
+        return [_bare(found) if bare else self._dress(found) for found in self._search.partial()]
 
     def finish(self) -> list[Hypothesis]:
         """Ends the stream and returns its hypotheses, best first.

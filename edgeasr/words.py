@@ -44,8 +44,8 @@ class Decoder(Protocol):
     def take_committed(self) -> Hypothesis:
         """Moves the tokens out that will not change any more."""
 
-    def partial(self) -> list[Hypothesis]:
-        """Returns what follows the tokens that were taken out, as it stands."""
+    def partial(self, *, bare: bool = False) -> list[Hypothesis]:
+        """Returns what follows the tokens that were taken out, as it stands; `bare`: tokens and scores suffice."""
 
     def finish(self) -> list[Hypothesis]:
         """Ends the stream; returns what follows the tokens that were taken out."""
@@ -229,7 +229,7 @@ class WordDecoder:
     def _read(self) -> None:
         """Takes committed tokens out of the decoder and makes words of them and of those that may still change."""
         self._open = self._open.followed_by(self.decoder.take_committed())
-        hypotheses = self.decoder.partial()
+        hypotheses = self.decoder.partial(bare=True)
         num_complete = self._tokens.num_complete(self._open.ids)
         if num_complete:
             # Words that are complete now have alternatives only in the beam as it was read before.

@@ -139,9 +139,9 @@ class WatchedDecoder:
         """As the decoder."""
         return self._watch.call(self._decoder.take_committed)
 
-    def partial(self) -> list[Hypothesis]:
+    def partial(self, *, bare: bool = False) -> list[Hypothesis]:
         """As the decoder."""
-        return self._watch.call(self._decoder.partial)
+        return self._watch.call(self._decoder.partial, bare=bare)
 
     def finish(self) -> list[Hypothesis]:
         """As the decoder."""

@@ -15,6 +15,7 @@ from edgeasr.cli.common import positive
 from edgeasr.errors import ConfigError
 
 if TYPE_CHECKING:
+    from edgeasr.decoder import Hotwords
     from edgeasr.recognizer import Recognizer
     from edgeasr.train.bootstrap import Interval
     from edgeasr.train.calibrate import Report
@@ -26,6 +27,7 @@ FIT_SETS = ("librispeech.dev", "commonvoice.dev", "speechocean.dev")
 FIT_SNRS_DB = (20.0, 10.0, 5.0)
 REPORT_SETS = ("librispeech.test", "commonvoice.test", "speechocean.test")
 REPORT_SNRS_DB = (10.0,)
+DEFAULT_HOTWORDS = 100
 
 Table = list[tuple[str, ...]]
 
@@ -56,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DB",
         help="signal-to-noise ratios beside clean sound (default: 20 10 5 to fit, 10 to report)",
     )
+    parser.add_argument("--lexicon", type=Path, metavar="FILE", help="also calibrate decoding with such a lexicon")
+    parser.add_argument(
+        "--hotwords",
+        type=int,
+        default=DEFAULT_HOTWORDS,
+        metavar="N",
+        help="with --report: measure also with N rare words that are said and N that are not (default: 100; 0: not)",
+    )
     parser.add_argument("--data", type=Path, help="folder of the data ($EDGEASR_DATA, or ../shared/data)")
     parser.add_argument("--cache", type=Path, default=Path("cache"), help="log-probs go here (%(default)s)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only N clips of each set, evenly spread")
@@ -69,6 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fits, or reports."""
     from edgeasr.bundle import find_bundle, read_bundle
+    from edgeasr.train.calibrate import choose_hotwords
     from edgeasr.train.evaluate import find_sets, normaliser
     from edgeasr.train.log_probs import Condition, LogProbs
     from edgeasr.train.manifest import data_dir
@@ -79,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     reporting = args.report is not None
     folder = find_bundle(args.model)
     normalise = normaliser(read_bundle(folder).language)
-    recognizers = load_recognizers(folder, args.mode)
+    recognizers = load_recognizers(folder, args.mode, args.lexicon)
     data = args.data or data_dir()
     names = (args.report or REPORT_SETS) if reporting else args.sets
     sets = find_sets(data, names, normalise, limit=args.limit)
@@ -89,19 +100,34 @@ def run(args: argparse.Namespace) -> int:
     log_probs = LogProbs(next(iter(recognizers.values())), data, args.cache)
     heard = {condition: _hear(log_probs, sets, condition) for condition in conditions}
     if reporting:
-        return _report(args, recognizers, heard, normalise)
+        hotwords = None
+        if args.hotwords > 0 and set(recognizers) != {"greedy"}:
+            unsaid = find_sets(data, args.sets, normalise)
+            hotwords = choose_hotwords(sets, unsaid, normalise, args.hotwords)
+        return _report(args, recognizers, heard, normalise, hotwords)
     return _fit(args, folder, recognizers, [clip for clips in heard.values() for clip in clips], normalise)
 
 
-def load_recognizers(folder: Path, modes: Sequence[str] | None) -> dict[str, Recognizer]:
+def load_recognizers(
+    folder: Path, modes: Sequence[str] | None = None, lexicon: Path | None = None
+) -> dict[str, Recognizer]:
     """A recogniser for each way of decoding that the bundle has what it takes for.
 
-    Raises:
-        ConfigError: None is left of the modes that were asked for.
-    """
-    from edgeasr.recognizer import Recognizer
+    Args:
+        folder: The bundle's.
+        modes: Only these; None for all.
+        lexicon: The words that decoding with a lexicon knows.
 
-    available = [Recognizer(folder, decoder="greedy"), Recognizer(folder, decoder="beam")]
+    Raises:
+        ConfigError: A mode that was asked for is not there.
+    """
+    from edgeasr.decoder import Lexicon
+    from edgeasr.recognizer import NO_LM, Recognizer
+
+    ways: list[dict[str, Any]] = [{"decoder": "greedy"}, {"decoder": "beam", "lm": NO_LM}, {"decoder": "beam"}]
+    if lexicon is not None:
+        ways.append({"decoder": "beam", "lexicon": Lexicon.read(lexicon)})
+    available = [Recognizer(folder, **way) for way in ways]
     recognizers = {recognizer.mode: recognizer for recognizer in available}
     unknown = [mode for mode in modes or () if mode not in recognizers]
     if unknown:
@@ -154,10 +180,16 @@ def _report(
     recognizers: dict[str, Recognizer],
     heard: dict[Condition, list[HeardClip]],
     normalise: Normaliser,
+    hotwords: Hotwords | None,
 ) -> int:
     from edgeasr.train.calibrate import report
 
-    reports = [report(recognizer, clips, normalise) for recognizer in recognizers.values() for clips in heard.values()]
+    reports = [
+        report(recognizer, clips, normalise, hotwords=chosen)
+        for mode, recognizer in recognizers.items()
+        for chosen in ((None, hotwords) if hotwords is not None and mode != "greedy" else (None,))
+        for clips in heard.values()
+    ]
     words: Table = [("mode", "condition", *RELIABILITY_HEADER)]
     segments: Table = [("mode", "condition", "clips", "expected - true", "error", "error of a constant")]
     abstention: Table = [
@@ -203,7 +235,7 @@ def _draw(folder: Path, reports: Sequence[Report]) -> None:
         curves = {"uncalibrated": row.uncalibrated}
         if row.calibrated is not None:
             curves["calibrated"] = row.calibrated
-        name = f"reliability-{row.system}-{row.condition}".replace("+", "-").replace(" ", "")
+        name = f"reliability-{row.system}-{row.condition}".replace("+", "-").replace(", ", "-").replace(" ", "")
         (folder / f"{name}.svg").write_text(diagram(f"{row.system}, {row.condition}", curves), encoding="utf-8")
 
 
@@ -264,6 +296,10 @@ def _command(args: argparse.Namespace) -> str:
     words += [f"--mode {mode}" for mode in args.mode or ()]
     if args.snr is not None:
         words += ["--snr", *(f"{snr_db:g}" for snr_db in args.snr)]
+    if args.lexicon is not None:
+        words.append(f"--lexicon {args.lexicon.name}")
+    if args.report is not None and args.hotwords != DEFAULT_HOTWORDS:
+        words.append(f"--hotwords {args.hotwords}")
     if args.limit is not None:
         words.append(f"--limit {args.limit}")
     return " ".join(words)

@@ -6,6 +6,7 @@ right if it is matched along a shortest edit path to the reference.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from edgeasr.confidence import FEATURES, MONOTONE, Calibration, Evidence, features
+from edgeasr.decoder import Hotwords
 from edgeasr.errors import ConfigError
 from edgeasr.recognizer import Recognizer
 from edgeasr.train.bootstrap import FloatArray
-from edgeasr.train.evaluate import Normaliser
+from edgeasr.train.evaluate import EvaluationSet, Normaliser
 from edgeasr.train.joined import matches
 from edgeasr.train.log_probs import HeardClip
-from edgeasr.train.reliability import Judged, Reliability, measure
+from edgeasr.train.reliability import IntArray, Judged, Reliability, measure
 
 FOLDS = 5
 # Candidates for `Calibration.score_scale`: what a hypothesis is worth beside another one is a matter of how often the
@@ -27,6 +29,8 @@ FOLDS = 5
 SCORE_SCALES = (1.0, 0.5, 0.3)
 # Keeps weights finite where a feature separates all words, or never changes. In units of a standard deviation.
 RIDGE = 1e-4
+# Shorter words are hidden in others too often to be anybody's hotwords.
+HOTWORD_LETTERS = 6
 # Words without which no seven numbers can be fitted.
 LEAST_WORDS = 200
 
@@ -76,6 +80,8 @@ def judge(
     clips: Iterable[HeardClip],
     normalise: Normaliser,
     calibration: Calibration | None,
+    *,
+    hotwords: Hotwords | None = None,
 ) -> list[JudgedClip]:
     """Decodes clips and compares their words with the references.
 
@@ -84,10 +90,11 @@ def judge(
         clips: Heard by the recogniser's bundle.
         normalise: Of the language.
         calibration: What makes confidences; None leaves them uncalibrated.
+        hotwords: Phrases to listen for; None for those of the recogniser, if it has any.
     """
     judged = []
     for clip in clips:
-        words = recognizer.word_decoder(keep_evidence=True)
+        words = recognizer.word_decoder(hotwords=hotwords, keep_evidence=True)
         words.calibration = calibration
         words.accept(clip.rows)
         words.finish()
@@ -194,7 +201,7 @@ def _newton(scaled: FloatArray, right: FloatArray, *, steps: int = 50) -> FloatA
     return solution
 
 
-def fold_numbers(judged: Sequence[JudgedClip]) -> FloatArray:
+def fold_numbers(judged: Sequence[JudgedClip]) -> IntArray:
     """(num_words,) the fold of each word: speakers are dealt to folds by their number of words, the largest first."""
     words: dict[str, int] = {}
     for clip in judged:
@@ -209,7 +216,7 @@ def fold_numbers(judged: Sequence[JudgedClip]) -> FloatArray:
     return np.array([fold[clip.unit] for clip in judged for _ in clip.words])
 
 
-def cross_validated(table: FloatArray, right: FloatArray, folds: FloatArray) -> FloatArray:
+def cross_validated(table: FloatArray, right: FloatArray, folds: IntArray) -> FloatArray:
     """(num_words,) the confidence of each word by a calibration that was fitted on the other folds."""
     confidence = np.zeros(len(right))
     for number in np.unique(folds):
@@ -330,7 +337,7 @@ class Report:
     """A way of decoding, measured on the clips of one condition.
 
     Attributes:
-        system: What tables call it: the mode, and hotwords if there were any.
+        system: What tables call it: the mode, and whether there were hotwords.
         condition: How the clips were heard.
         before: With uncalibrated confidences; None where no word was recognised, or none wrong or right.
         after: With the bundle's calibration; None also where there is none.
@@ -351,7 +358,7 @@ class Report:
 
 
 def report(
-    recognizer: Recognizer, clips: Sequence[HeardClip], normalise: Normaliser, *, system: str | None = None
+    recognizer: Recognizer, clips: Sequence[HeardClip], normalise: Normaliser, *, hotwords: Hotwords | None = None
 ) -> Report:
     """Measures the recogniser's confidences as they are, and as they would be without calibration.
 
@@ -359,16 +366,16 @@ def report(
         recognizer: How to decode; its bundle's calibration is used.
         clips: All of one condition.
         normalise: Of the language.
-        system: What tables call it; the mode if not given.
+        hotwords: Phrases to listen for.
     """
     calibration = recognizer.bundle.calibration.get(recognizer.mode)
-    judged = judge(recognizer, clips, normalise, calibration)
+    judged = judge(recognizer, clips, normalise, calibration, hotwords=hotwords)
     products = np.array([word.evidence.posterior_product for clip in judged for word in clip.words])
     uncalibrated = gather(judged, products)
     calibrated = None if calibration is None else gather(judged)
     after = None if calibrated is None else measure(calibrated)
     return Report(
-        system=system or recognizer.mode,
+        system=recognizer.mode + (", hotwords" if hotwords is not None else ""),
         condition=clips[0].condition.name if clips else "",
         before=measure(uncalibrated),
         after=after,
@@ -377,6 +384,32 @@ def report(
         uncalibrated=uncalibrated,
         calibrated=calibrated,
     )
+
+
+def choose_hotwords(
+    said: Sequence[EvaluationSet], unsaid: Sequence[EvaluationSet], normalise: Normaliser, count: int
+) -> Hotwords:
+    """Words as users would list them: rare and long ones that are said, and as many that are not.
+
+    Args:
+        said: Sets that are measured: `count` words of at least `HOTWORD_LETTERS` letters that are said once or twice.
+        unsaid: Other sets: `count` such words that are not said in the first ones.
+        normalise: Of the language.
+        count: Of each kind; fewer where there are not so many.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    counts, others = (
+        Counter(word for s in sets for u in s.utterances for word in normalise(u.text or "").split())
+        for sets in (said, unsaid)
+    )
+    rare = sorted(word for word, times in counts.items() if len(word) >= HOTWORD_LETTERS and times <= 2)
+    absent = sorted(word for word in others if len(word) >= HOTWORD_LETTERS and word not in counts)
+    chosen = [words[place * len(words) // count] for words in (rare, absent) if words for place in range(count)]
+    if not chosen:
+        raise ConfigError("the sets have no words that could be hotwords")
+    return Hotwords(dict.fromkeys(chosen))
 
 
 def _summary(judged: Sequence[JudgedClip], before: Reliability, after: Reliability) -> dict[str, Any]:

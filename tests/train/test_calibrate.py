@@ -19,6 +19,7 @@ from edgeasr.train.calibrate import (
     JudgedWord,
     abstention,
     apply,
+    choose_hotwords,
     cross_validated,
     fit_weights,
     fold_numbers,
@@ -26,8 +27,9 @@ from edgeasr.train.calibrate import (
     judge,
     segment_error,
 )
-from edgeasr.train.evaluate import find_sets, normaliser
+from edgeasr.train.evaluate import EvaluationSet, find_sets, normaliser
 from edgeasr.train.log_probs import Condition, LogProbs
+from edgeasr.train.manifest import Utterance
 from edgeasr.train.reliability import Judged, measure
 
 
@@ -133,6 +135,20 @@ def test_clips_and_abstention() -> None:
     assert segment_error([]).clips == 0
 
 
+def test_hotwords_are_rare_words_that_are_said_and_words_that_are_not() -> None:
+    def clips(name: str, *texts: str) -> EvaluationSet:
+        utterances = (Utterance(id=text, audio=Path(text), duration_s=1.0, text=text, corpus="set") for text in texts)
+        return EvaluationSet(name=name, utterances=tuple(utterances))
+
+    said = clips("a", "Quilter quilter, manner", "common common common", "apostle of it", "welcome")
+    unsaid = clips("b", "manner russians", "evacuated")
+    hotwords = choose_hotwords([said], [unsaid], normaliser("en"), 2)
+    assert list(hotwords.phrases) == ["apostle", "quilter", "evacuated", "russians"]
+    assert len(choose_hotwords([said], [unsaid], normaliser("en"), 50)) == 6
+    with pytest.raises(ConfigError, match="no words"):
+        choose_hotwords([clips("a", "so it is")], [clips("b", "is it")], normaliser("en"), 2)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, samples_dir: Path) -> Path:
     """A data folder: pieces of the samples, with what the tiny bundle hears in them, partly changed, as the truth."""
@@ -149,7 +165,10 @@ def data(tmp_path_factory: pytest.TempPathFactory, samples_dir: Path) -> Path:
         soundfile.write(root / "speech" / f"{number}.flac", clip, 16_000, subtype="PCM_16")
         heard = soundfile.read(root / "speech" / f"{number}.flac", dtype="float32")[0]
         words = recognizer.transcribe(heard, sample_rate=16_000).words
-        text = " ".join("zzz" if word.confidence < random.random() else word.text for word in words)
+        text = " ".join(
+            f"zzzzz{chr(97 + place % 26)}" if word.confidence < random.random() else word.text
+            for place, word in enumerate(words)
+        )
         entry = {"id": f"c{number}", "audio": f"{number}.flac", "duration_s": 4.0, "text": text}
         lines.append(json.dumps({**entry, "speaker": f"s{number % 6}"}))
     for name in ("librispeech.dev", "librispeech.test"):
@@ -189,14 +208,16 @@ def test_the_command_fits_writes_and_reports(data: Path, copy: Path, capsys: pyt
     report = ["--report", "librispeech.test", "--snr", "--pictures", str(pictures), *files]
     before = (copy / "config.json").read_bytes()
     capsys.readouterr()
-    assert main(["calibrate", *common, "--mode", "beam", *report]) == 0
+    assert main(["calibrate", *common, *sets, "--mode", "beam", "--hotwords", "5", *report]) == 0
     assert (copy / "config.json").read_bytes() == before
     shown = capsys.readouterr().out
     assert "Abstention" in shown and "greedy" not in shown
     found = json.loads((copy.parent / "f.json").read_text())["beam, clean"]
     assert found["after"]["nce"] > found["before"]["nce"] - 0.2
     assert len(found["abstention"]) == 4
-    assert [path.name for path in pictures.iterdir()] == ["reliability-beam-clean.svg"]
+    names = ["reliability-beam-clean.svg", "reliability-beam-hotwords-clean.svg"]
+    assert sorted(path.name for path in pictures.iterdir()) == names
+    assert all(f"(pictures/{name})" in (copy.parent / "f.md").read_text() for name in names)
 
 
 def test_an_uncalibrated_bundle_is_reported_as_such(data: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
