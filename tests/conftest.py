@@ -21,7 +21,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 NO_DATA = "the data folder is not here (EDGEASR_DATA)"
 NO_GPU = "needs a GPU"
-EXPECTED_SKIPS = (NO_DATA, NO_GPU)
+NO_KENLM = "KenLM is not installed"
+EXPECTED_SKIPS = (NO_DATA, NO_GPU, NO_KENLM)
 
 
 @pytest.fixture(scope="session")

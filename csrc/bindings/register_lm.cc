@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -201,7 +200,7 @@ void register_lm(py::module_& m) {
            })
       .def(
           "write_arpa",
-          [](const NgramLm& model, const std::function<void(py::bytes)>& write) {
+          [](const NgramLm& model, const py::function& write) {
             write_arpa(read_image(model.image()),
                        [&](std::string_view text) { write(py::bytes(text.data(), text.size())); });
           },
