@@ -6,7 +6,10 @@ same defaults.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+
+from edgeasr.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +164,45 @@ class CtcBeamConfig:
         from edgeasr import _core
 
         _core.validate_ctc_beam_config(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandConfig:
+    """How commands are told from dictation, and dictation from what cannot be believed.
+
+    Example:
+        >>> CommandConfig(min_llr=-1.0).beam_size
+        256
+
+    Attributes:
+        beam_size: Texts that the search for commands keeps.
+        beam_threshold: It drops a text whose score is further than this below the best one's (natural log).
+        min_llr: A command is returned when the log-likelihood ratio of the grammar's best sentence against the best
+            text at all, for each token of the sentence (natural log), is at least this, and
+        min_command_score: the log-probability of the sentence, for each of its tokens, is at least this. Higher: fewer
+            false commands.
+        min_score: Else dictation is returned when the log-probability of the best text, for each of its tokens, is at
+            least this; and what was heard is rejected otherwise. Higher: more is rejected.
+
+    Raises:
+        ConfigError: A value that cannot work.
+    """
+
+    beam_size: int = 256
+    beam_threshold: float = 60.0
+    min_llr: float = -2.5
+    min_command_score: float = -3.6
+    min_score: float = -1.5
+
+    def __post_init__(self) -> None:
+        """Checks the values; those of the beam are checked where they are used, too."""
+        if self.beam_size < 1:
+            raise ConfigError(f"beam_size is {self.beam_size}, expected at least 1")
+        for name in ("beam_threshold", "min_llr", "min_command_score", "min_score"):
+            if math.isnan(getattr(self, name)):
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected a number")
+        if self.beam_threshold <= 0:
+            raise ConfigError(f"beam_threshold is {self.beam_threshold}, expected more than 0")
 
 
 @dataclass(frozen=True, kw_only=True)

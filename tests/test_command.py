@@ -1,0 +1,322 @@
+"""Command or dictation: what is taken for what, exact streaming, and errors."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from bundles import TINY
+from hypothesis import given
+from hypothesis import strategies as st
+from tool_modules import load_tool
+
+from edgeasr import Recognizer
+from edgeasr.bundle import read_bundle, update_bundle, verify_bundle
+from edgeasr.command import CommandDecoder, CommandRecognizer, CommandResult
+from edgeasr.config import CommandConfig, CtcBeamConfig
+from edgeasr.decoder import CtcBeamDecoder, DecodingContext
+from edgeasr.errors import ConfigError, InputError, StreamStateError
+from edgeasr.grammar import Grammar
+
+TOKENS = ["<blank>", "|", *"abcdefghijklmnopqrstuvwxyz"]
+GRAMMAR = Grammar.from_text("intent light: turn the {room} light (on|off)\nlist room: kitchen | hall\n")
+
+
+def say(text: str, certainty: float = 0.9, seed: int = 0) -> np.ndarray:
+    """Log-probs as of a model that hears the text: two frames for each letter, a blank after each."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for letter in text.replace(" ", "|"):
+        for token in (TOKENS.index(letter), TOKENS.index(letter), 0):
+            row = rng.dirichlet(np.full(len(TOKENS), 0.3)) * (1 - certainty)
+            row[token] += certainty
+            rows.append(row)
+    return np.log(np.maximum(rows, 1e-10)).astype(np.float32)
+
+
+def decoder(config: CommandConfig | None = None, grammar: Grammar = GRAMMAR) -> CommandDecoder:
+    return CommandDecoder(TOKENS, grammar, config, word_delimiter="|")
+
+
+def test_a_command_is_told_from_dictation_and_from_noise() -> None:
+    commands = decoder()
+    result = commands.decode(say("turn the hall light on"))
+    assert (result.kind, result.text, result.intent, dict(result.slots)) == (
+        "command",
+        "turn the hall light on",
+        "light",
+        {"room": "hall"},
+    )
+    assert [(slot.first_word, slot.end_word) for slot in result.spans] == [(2, 3)]
+    assert result.llr == pytest.approx(0.0, abs=0.02)
+    assert result.command is not None and result.command.words[2].text == "hall"
+    # A word that was misheard does not matter: nothing in the grammar is nearer.
+    assert commands.decode(say("turn the holl lite on")).text == "turn the hall light on"
+    result = commands.decode(say("my mother likes the garden"))
+    assert (result.kind, result.text, result.intent, dict(result.slots)) == (
+        "dictation",
+        "my mother likes the garden",
+        None,
+        {},
+    )
+    assert result.llr < -4
+    # A command within other speech is none.
+    assert commands.decode(say("he said turn the hall light on and laughed")).kind == "dictation"
+    result = commands.decode(say("xqzv jw", certainty=0.05))
+    assert result.kind == "rejected"
+    assert result.intent is None
+
+
+def test_what_is_left_without_sound() -> None:
+    nothing = np.log(np.full((20, len(TOKENS)), 1e-4, np.float32))
+    nothing[:, 0] = np.log(1 - 1e-4 * (len(TOKENS) - 1))
+    for rows in (nothing, nothing[:0]):
+        result = decoder().decode(rows)
+        assert (result.kind, result.text, result.score, result.llr) == ("rejected", "", -math.inf, -math.inf)
+        assert result.command is None
+
+
+def test_the_measures_are_those_of_the_two_searches() -> None:
+    rows = say("turn the holl light off", certainty=0.7)
+    result = decoder().decode(rows)
+    open_best = CtcBeamDecoder(TOKENS, word_delimiter="|").decode(rows)[0]
+    closed = CtcBeamConfig(
+        beam_size=256,
+        beam_threshold=60.0,
+        token_threshold=math.inf,
+        max_tokens_per_frame=0,
+        blank_skip_threshold=1.0,
+        max_commit_delay_frames=0,
+    )
+    context = DecodingContext(grammar=GRAMMAR)
+    best = CtcBeamDecoder(TOKENS, closed, context=context, word_delimiter="|").decode(rows)[0]
+    assert (result.dictation.text, result.dictation.score) == (open_best.text, open_best.score)
+    assert result.command is not None and result.command.text == best.text == "turn the hall light off"
+    length = len(best.token_ids)
+    assert result.llr == pytest.approx((best.parts.acoustic - open_best.parts.acoustic) / length)
+    assert result.command_score == pytest.approx(best.parts.acoustic / length)
+    assert result.score == pytest.approx(open_best.parts.acoustic / len(open_best.token_ids))
+
+
+def test_thresholds_decide() -> None:
+    rows = say("turn the holl lite on", certainty=0.7)
+    result = decoder().decode(rows)
+    assert result.kind == "command"
+    above = decoder(CommandConfig(min_llr=result.llr + 1e-6)).decode(rows)
+    assert (above.kind, above.text, above.llr) == ("dictation", "turn the holl lite on", result.llr)
+    assert decoder(CommandConfig(min_llr=result.llr)).decode(rows).kind == "command"
+    assert decoder(CommandConfig(min_command_score=result.command_score + 1e-6)).decode(rows).kind == "dictation"
+    assert decoder(CommandConfig(min_llr=0.5, min_score=result.score + 1e-6)).decode(rows).kind == "rejected"
+
+
+@given(st.data())
+def test_how_the_frames_are_cut_changes_nothing(data: st.DataObject) -> None:
+    text = data.draw(st.sampled_from(["turn the hall light on", "turn a mall lite up", "hello there"]))
+    rows = say(text, certainty=data.draw(st.sampled_from([0.95, 0.6, 0.3])), seed=data.draw(st.integers(0, 9)))
+    whole = decoder().decode(rows)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=8)))
+    commands = decoder()
+    for begin, end in zip([0, *cuts], [*cuts, len(rows)], strict=True):
+        commands.accept(rows[begin:end])
+        commands.partial()
+    assert commands.num_frames == len(rows)
+    assert commands.finish() == whole
+
+
+def test_a_partial_shows_both() -> None:
+    commands = decoder()
+    rows = say("turn the hall light on")
+    commands.accept(rows[: 3 * len("turn the hall")])
+    partial = commands.partial()
+    assert (partial.text, partial.command) == ("turn the hall", "turn the hall")
+    assert partial.llr == pytest.approx(0.0, abs=0.02)
+
+
+def test_another_grammar_for_another_utterance() -> None:
+    commands = decoder()
+    other = Grammar.from_text("intent greet: good morning\n")
+    commands.reset(grammar=other)
+    assert commands.grammar is other
+    assert commands.decode(say("good morning")).intent == "greet"
+    assert commands.decode(say("turn the hall light on")).kind == "dictation"
+
+
+def test_the_automaton_is_renewed_before_it_is_full() -> None:
+    text = "".join(f"  {name} light on\n" for name in ("kitchen", "hall", "attic", "garden", "cellar"))
+    grammar = Grammar.from_text("intent light:\n" + text)
+    rows = say("garden light on")
+    commands = decoder(grammar=grammar)
+    assert commands.decode(rows).kind == "command"
+    tight = Grammar.from_text(grammar.text, limits=replace(grammar.limits, max_states=grammar.num_states + 1))
+    commands = decoder(grammar=tight)
+    for _ in range(3):
+        assert commands.decode(rows).kind == "command"
+    assert commands.grammar is not tight
+
+
+def test_errors() -> None:
+    with pytest.raises(ConfigError, match='cannot spell "7"'):
+        decoder(grammar=Grammar.from_text("intent i: room 7\n"))
+    commands = decoder()
+    with pytest.raises(ConfigError, match='cannot spell "7"'):
+        commands.reset(grammar=Grammar.from_text("intent i: room 7\n"))
+    rows = say("turn")
+    for bad in (rows.astype(np.float64), rows[:, :-1].copy(), rows * np.float32(np.nan)):
+        with pytest.raises(InputError):
+            commands.accept(bad)
+    # Nothing of a refused block was used.
+    commands.accept(say("turn the hall light on"))
+    assert commands.finish().llr == pytest.approx(0.0, abs=0.02)
+    with pytest.raises(StreamStateError):
+        commands.finish()
+    with pytest.raises(StreamStateError):
+        commands.accept(rows)
+    for name, value in (("beam_size", 0), ("beam_threshold", 0.0), ("min_llr", math.nan), ("min_score", math.nan)):
+        with pytest.raises(ConfigError, match=f"{name} is"):
+            CommandConfig(**{name: value})
+
+
+def test_a_second_thread_is_refused() -> None:
+    commands = decoder()
+    rows = say("turn the hall light on " * 100, certainty=0.5)
+    worker = threading.Thread(target=commands.accept, args=(rows,))
+    refused = 0
+    worker.start()
+    while worker.is_alive():
+        try:
+            commands.partial()
+        except StreamStateError:
+            refused += 1
+    worker.join()
+    assert refused > 0
+    assert commands.num_frames == len(rows)
+
+
+TINY_GRAMMAR = Grammar.from_text("intent say: (he was not|young man)\n")
+
+
+def test_sound_is_recognised_the_same_from_files_arrays_and_streams(samples_dir: Path) -> None:
+    path = samples_dir / "austen-0880.flac"
+    commands = CommandRecognizer(Recognizer(TINY), TINY_GRAMMAR)
+    from_file = commands.recognize(path)
+    samples, sample_rate = soundfile.read(path, dtype="float32")
+    assert commands.recognize(samples, sample_rate=sample_rate) == from_file
+    stream = commands.stream(sample_rate=sample_rate)
+    for _ in range(2):
+        for part in np.array_split(samples, 7):
+            stream.accept(part)
+        assert stream.finish() == from_file
+        for call in (stream.finish, lambda: stream.accept(samples)):
+            with pytest.raises(StreamStateError):
+                call()
+        stream.reset()
+    with pytest.raises(InputError, match="sample_rate is missing"):
+        commands.recognize(samples)
+    with pytest.raises(InputError, match="a file knows its own"):
+        commands.recognize(path, sample_rate=sample_rate)
+
+
+def test_thresholds_are_kept_in_the_bundle(tmp_path: Path) -> None:
+    bundle = shutil.copytree(TINY, tmp_path / "tiny")
+    config = CommandConfig(beam_size=40, min_llr=-1.25, min_score=-0.5)
+    update_bundle(bundle, decoder=replace(read_bundle(bundle).decoder, command=config))
+    assert verify_bundle(bundle).decoder.command == config
+    assert CommandRecognizer(Recognizer(bundle), TINY_GRAMMAR).config == config
+    description = json.loads((bundle / "config.json").read_text())
+    del description["decoder"]["command"]
+    (bundle / "config.json").write_text(json.dumps(description))
+    assert read_bundle(bundle).decoder.command == CommandConfig()
+
+
+# --- The tool. ---
+
+tool = load_tool("evaluate_commands")
+
+
+def result(kind: str, text: str, llr: float = 0.0, command_score: float = -0.1, score: float = -0.1) -> CommandResult:
+    parse = GRAMMAR.parse(text) if kind == "command" else None
+    hypothesis = decoder().decode(say(text)).dictation
+    return CommandResult(
+        kind=kind,
+        text=text,
+        intent=None if parse is None else parse.intent,
+        slots={} if parse is None else parse.slots,
+        spans=(),
+        llr=llr,
+        command_score=command_score,
+        score=score,
+        command=hypothesis if GRAMMAR.accepts(text) else None,
+        dictation=hypothesis,
+    )
+
+
+def test_orders_are_right_with_all_slots_and_no_others() -> None:
+    results = [
+        result("command", "turn the hall light on"),
+        result("command", "turn the hall light on"),
+        result("dictation", "turn the hall light on"),
+        result("rejected", "hello"),
+    ]
+    wanted = [
+        tool.Order(intent="light", slots={"room": "hall"}),
+        tool.Order(intent="light", slots={"room": "hall", "level": "1"}),
+        tool.Order(intent="light", slots={"room": "hall"}),
+        tool.Order(intent="light", slots={}),
+    ]
+    figures = tool.judge_orders(GRAMMAR, results, wanted)
+    assert (figures.num_clips, figures.right, figures.dictation, figures.rejected) == (4, 0.25, 0.25, 0.25)
+    assert (figures.right_slots, figures.found) == (0.5, 0.5)
+    others = tool.judge_others(results)
+    assert (others.commands, others.rejected) == (0.5, 0.25)
+
+
+def test_thresholds_lie_between_orders_and_others() -> None:
+    def results(llr: float, score: float) -> list[CommandResult]:
+        return [result("dictation", "hello", llr + 0.01 * i, score, score) for i in range(20)]
+
+    config = tool.choose_thresholds(
+        orders=results(-1.0, -1.0), others=results(-3.0, -1.0), clean_speech=results(-3.0, -0.4), base=CommandConfig()
+    )
+    assert -2.8 < config.min_llr < -1.0
+    assert config.min_command_score < -1.0
+    assert config.min_score == -0.4
+    config = tool.choose_thresholds(
+        orders=results(-1.0, -1.0), others=results(-1.0, -3.0), clean_speech=results(-3.0, -0.4), base=CommandConfig()
+    )
+    assert -3.0 < config.min_command_score <= -1.0
+    with pytest.raises(ConfigError, match="no thresholds"):
+        tool.choose_thresholds(orders=[], others=results(0.0, 0.0), clean_speech=[], base=CommandConfig())
+
+
+def test_the_tool_reports(tmp_path: Path, samples_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    speech, noise = tmp_path / "speech", tmp_path / "noise"
+    speech.mkdir()
+    noise.mkdir()
+    samples, sample_rate = soundfile.read(samples_dir / "austen-0880.flac")
+    clips = np.array_split(samples, 4)
+    for number, clip in enumerate(clips):
+        soundfile.write(speech / f"{number}.flac", clip, sample_rate)
+        soundfile.write(noise / f"{number}.opus", 0.01 * clip[: 2 * sample_rate], 16000, format="OGG", subtype="OPUS")
+    row = {"audio": "0.flac", "duration_s": 1.0, "text": None, "intent": "say", "slots": {}}
+    for name in ("coffee.test", "commonvoice.dev"):
+        rows = [{**row, "id": f"{name}-{number}", "audio": f"{number}.flac"} for number in range(4)]
+        (speech / f"{name}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in rows))
+    grammar = tmp_path / "say.grammar"
+    grammar.write_text(TINY_GRAMMAR.text)
+    arguments = ["report", str(grammar), "--data", str(tmp_path), "--model", str(TINY), "--limit", "2"]
+    arguments += ["--cache", str(tmp_path / "cache"), "--json", str(tmp_path / "figures.json")]
+    assert tool.main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "| coffee.test, 10 dB | 2 |" in shown and "| noise alone | 1 |" in shown
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures["figures"]["commonvoice.dev, clean"]["num_clips"] == 2
+    (speech / "coffee.test.jsonl").write_text(json.dumps({**row, "id": "x", "intent": None}) + "\n")
+    assert tool.main(arguments) == 2
+    assert "has no intent and slots" in capsys.readouterr().err
