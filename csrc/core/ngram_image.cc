@@ -152,6 +152,7 @@ std::uint64_t word_hash(std::string_view word) {
 }
 
 WordId NgramImageView::find(std::string_view word) const {
+  if (word.empty()) return 0;
   const std::uint64_t bucket = bucket_bits == 0 ? 0 : word_hash(word) >> (64 - bucket_bits);
   const std::uint64_t end = std::min<std::uint64_t>(bucket_ids[bucket + 1], vocab_size);
   std::uint64_t place = bucket_places[bucket];
