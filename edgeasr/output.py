@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from edgeasr.types import Alternative, Segment, Transcript, Word
+from edgeasr.types import UNSURE_MARK, Alternative, Segment, Transcript, Word
+
+if TYPE_CHECKING:
+    from edgeasr.command import CommandResult
 
 # What captions are cut by. 42 characters and two lines are what broadcasters agree on for Latin letters (BBC
 # and Netflix subtitle guidelines); six seconds is the longest that they let a full caption stand, one the
@@ -49,6 +54,32 @@ def to_json(transcript: Transcript, *, source: str | None = None) -> str:
     if transcript.warnings:
         entries.append(f'"warnings": {_json(list(transcript.warnings))}')
     return f"{{{', '.join(entries)}}}\n"
+
+
+def command_to_text(result: CommandResult, unsure_mark: str = UNSURE_MARK) -> str:
+    """One line: what was said, and behind it what a command means; the mark alone for what was rejected."""
+    if result.intent is not None:
+        slots = "".join(f" {name}={value}" for name, value in result.slots.items())
+        return f"{result.text} [{result.intent}{slots}]\n"
+    return f"{unsure_mark if result.kind == 'rejected' else result.text}\n"
+
+
+def command_to_json(result: CommandResult, *, source: str | None = None) -> str:
+    """One JSON object on a line: what was said, what it means, and how sure that is.
+
+    Args:
+        result: What to write.
+        source: Name of the file that it was made from, kept as `file`.
+    """
+    entry = {
+        "kind": result.kind,
+        "text": result.text,
+        "intent": result.intent,
+        "slots": dict(result.slots),
+        "llr": round(result.llr, 4) if math.isfinite(result.llr) else None,
+        "score": round(result.score, 4) if math.isfinite(result.score) else None,
+    }
+    return f"{_json(entry if source is None else {'file': source, **entry})}\n"
 
 
 def _segment_json(segment: Segment) -> str:

@@ -153,6 +153,11 @@ class Recognizer:
         return self._min_segment_confidence
 
     @property
+    def unsure_mark(self) -> str:
+        """What stands in texts for what is not accepted."""
+        return self._unsure_mark
+
+    @property
     def timing(self) -> WordTiming:
         """How token frames become word times."""
         return self._timing

@@ -15,9 +15,12 @@ from edgeasr import BundleError, ConfigError, Recognizer
 from edgeasr.bundle import read_bundle, update_bundle
 from edgeasr.cli import main
 from edgeasr.cli.decode import find_blank, find_delimiter, read_tokens
-from edgeasr.decoder import Hotwords, Lexicon
+from edgeasr.command import CommandRecognizer, CommandResult
+from edgeasr.decoder import Hotwords, Hypothesis, Lexicon
 from edgeasr.errors import InputError
+from edgeasr.grammar import Grammar
 from edgeasr.lm import LanguageModel
+from edgeasr.output import command_to_json, command_to_text
 
 TEXT = ["she was an only child", "an only child was she", "he is the only one"]
 TOKENS = ["<blank>", "|", *"abcdehilnosw"]
@@ -178,3 +181,46 @@ def test_ids_that_leave_gaps_are_refused(tmp_path: Path) -> None:
 def test_blanks_and_delimiters_are_recognised() -> None:
     assert find_blank(["a", "<blk>"]) == 1 and find_blank(["a", "b"]) == 0
     assert find_delimiter(["a", "|"]) == "|" and find_delimiter(["▁a"]) == "▁" and find_delimiter(["a", " "]) == " "
+
+
+def test_transcribe_understands_commands(samples_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grammar = tmp_path / "lights.grammar"
+    grammar.write_text("intent switch:\n  turn the light {state}\n\nlist state:\n  on\n  off\n")
+    sample = str(samples_dir / "austen-0880.flac")
+    command = ["transcribe", "--model", str(TINY), "--grammar", str(grammar), sample]
+    assert main([*command, "--format", "json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    expected = CommandRecognizer(Recognizer(TINY), Grammar.from_file(grammar)).recognize(sample)
+    assert (answer["kind"], answer["text"], answer["intent"]) == (expected.kind, expected.text, expected.intent)
+    assert main([*command, "--format", "srt"]) == 2
+    assert "does not go with --grammar" in capsys.readouterr().err
+    grammar.write_text("intent switch:\n  turn (the light\n")
+    assert main(command) == 2
+    assert "lights.grammar:2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "intent", "slots", "line"),
+    [
+        ("command", "switch", {"state": "on"}, "turn it on [switch state=on]\n"),
+        ("dictation", None, {}, "turn it on\n"),
+        ("rejected", None, {}, "[?]\n"),
+    ],
+)
+def test_commands_are_written(kind: str, intent: str | None, slots: dict[str, str], line: str) -> None:
+    nothing = Hypothesis((), (), (), (), 0.0)
+    result = CommandResult(
+        kind=kind,
+        text="turn it on",
+        intent=intent,
+        slots=slots,
+        spans=(),
+        llr=float("-inf"),
+        command_score=0.0,
+        score=-0.5,
+        command=None,
+        dictation=nothing,
+    )
+    assert command_to_text(result) == line
+    entry = json.loads(command_to_json(result, source="a.wav"))
+    assert (entry["file"], entry["kind"], entry["slots"], entry["llr"]) == ("a.wav", kind, slots, None)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 from edgeasr.cli.common import (
     add_confidence_arguments,
@@ -18,12 +20,13 @@ from edgeasr.cli.common import (
 )
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import AudioFormatError, EdgeAsrError
-from edgeasr.output import FORMATS, to_json
+from edgeasr.output import FORMATS, command_to_json, command_to_text, to_json
 from edgeasr.types import Transcript
 
 SUFFIXES = {"text": ".txt", "json": ".json", "srt": ".srt", "vtt": ".vtt", "tsv": ".tsv"}
 # Formats of which several make no sense one after the other on stdout.
 WHOLE_FILE_FORMATS = ("srt", "vtt", "tsv")
+COMMAND_FORMATS = ("text", "json")
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,11 @@ class Source:
     path: Path | None
     output: Path
 
+    @property
+    def audio(self) -> Path | BinaryIO:
+        """What a recogniser takes."""
+        return sys.stdin.buffer if self.path is None else self.path
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
@@ -51,6 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="text; json or tsv, with word times and confidences; srt or vtt captions (default: text)",
     )
     parser.add_argument("--output-dir", type=Path, metavar="DIR", help="write a file for each input into this folder")
+    parser.add_argument(
+        "--grammar",
+        metavar="FILE",
+        help="commands to understand: each file is one of them, with its meaning, or dictation, or rejected",
+    )
     add_recognizer_arguments(parser)
     add_context_arguments(parser)
     add_confidence_arguments(parser)
@@ -67,22 +80,22 @@ def run(args: argparse.Namespace) -> int:
             status = fail(error, name)
     if len(sources) > 1 and args.format in WHOLE_FILE_FORMATS and args.output_dir is None:
         return fail(f"--format {args.format} with several files needs --output-dir")
+    if args.grammar is not None and args.format not in COMMAND_FORMATS:
+        return fail(f"--format {args.format} does not go with --grammar: commands are written as text or json")
     if not sources:
         return status
-    recognizer = load_recognizer(args)
+    recognise = command_writer(args) if args.grammar is not None else transcript_writer(args)
     for source in distinct(sources):
         progress = ProgressBar(source.label)
         try:
-            audio = sys.stdin.buffer if source.path is None else source.path
-            transcript = recognizer.transcribe(audio, on_progress=progress.update)
+            text, warnings = recognise(source, progress)
         except (EdgeAsrError, OSError) as error:
             progress.clear()
             status = fail(error.strerror or error if isinstance(error, OSError) else error, source.label)
             continue
         progress.clear()
-        for warning in transcript.warnings:
+        for warning in warnings:
             status = fail(warning, source.label)
-        text = write(transcript, source, args.format)
         if args.output_dir is not None:
             path = args.output_dir / f"{source.output}{SUFFIXES[args.format]}"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,6 +104,38 @@ def run(args: argparse.Namespace) -> int:
             several = len(sources) > 1 and args.format == "text"
             print(f"{printable(source.label)}: {text}" if several else text, end="", flush=True)
     return status
+
+
+# Recognises a source: what to write, and what there is to say of the sound.
+Writer = Callable[[Source, ProgressBar], tuple[str, tuple[str, ...]]]
+
+
+def transcript_writer(args: argparse.Namespace) -> Writer:
+    """Transcribes, in the format that was asked for."""
+    recognizer = load_recognizer(args)
+
+    def recognise(source: Source, progress: ProgressBar) -> tuple[str, tuple[str, ...]]:
+        transcript = recognizer.transcribe(source.audio, on_progress=progress.update)
+        return write(transcript, source, args.format), transcript.warnings
+
+    return recognise
+
+
+def command_writer(args: argparse.Namespace) -> Writer:
+    """Understands commands."""
+    recognizer = load_recognizer(args)
+    from edgeasr.command import CommandRecognizer
+    from edgeasr.grammar import Grammar
+
+    commands = CommandRecognizer(recognizer, Grammar.from_file(args.grammar))
+
+    def recognise(source: Source, progress: ProgressBar) -> tuple[str, tuple[str, ...]]:
+        result = commands.recognize(source.audio)
+        if args.format == "json":
+            return command_to_json(result, source=printable(source.label)), ()
+        return command_to_text(result, recognizer.unsure_mark), ()
+
+    return recognise
 
 
 def write(transcript: Transcript, source: Source, format_name: str) -> str:
