@@ -51,6 +51,16 @@ void require(bool good, const char* field, const std::string& value, const char*
   if (!good) throw ConfigError(std::string(field) + " is " + value + ", expected " + expected);
 }
 
+// The logarithm of a positive number, or up to 0.06 more: for bounds. The bits of a double are a logarithm with
+// straight lines between powers of two.
+double rough_log(double value) {
+  std::int64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof bits);
+  constexpr double kLog2 = 0.693147180559945309417;
+  constexpr double kOne = 4607182418800017408.0;  // the bits of 1.0
+  return (static_cast<double>(bits) - kOne) * (kLog2 / 4503599627370496.0) + 0.0597;
+}
+
 // The logarithm of e^a + e^b.
 double log_add(double a, double b) {
   const double larger = std::max(a, b);
@@ -140,6 +150,7 @@ void CtcBeamDecoder::reset() {
   empty.blank = 1.0;
   empty.total = 1.0;
   empty.blank_alignment.log_prob = 0.0;
+  empty.best = empty.blank_alignment;
   texts_.assign(1, empty);
   passages_.clear();
   if (scorer_ != nullptr) {
@@ -176,6 +187,7 @@ void CtcBeamDecoder::step(const float* row) {
   const bool skip = config_.blank_skip_threshold < 1.0 && prob(row, config_.blank_id) > config_.blank_skip_threshold;
   if (!skip) {
     choose_tokens(row);
+    link_exits();
     if (scorer_ == nullptr) {
       raise_threshold();
       propose();
@@ -219,31 +231,25 @@ double CtcBeamDecoder::prob(const float* row, std::int32_t token) {
   return prob_cache_[index];
 }
 
-// The best alignment of a text, or of those that do not end in a token.
-const CtcBeamDecoder::Alignment& CtcBeamDecoder::best_alignment(const Text& text, std::int32_t not_token) const {
+const CtcBeamDecoder::Alignment& CtcBeamDecoder::best_without(const Text& text, std::int32_t token) const {
+  if (!may_repeat(text, token)) return text.best;
   const Alignment* best = &text.blank_alignment;
   for (std::int32_t p = text.first_passage; p != kNone;) {
     const Passage& passage = passages_[static_cast<std::size_t>(p)];
-    if (passage.alignment.log_prob > best->log_prob && passage.token != not_token) best = &passage.alignment;
+    if (passage.alignment.log_prob > best->log_prob && passage.token != token) best = &passage.alignment;
     p = passage.next;
   }
   return *best;
 }
 
-// The probability of the alignments of a text that a token may follow as another one: those that do not end in it.
-double CtcBeamDecoder::flow(const Text& text, std::int32_t token) const {
-  bool repeats = false;
+double CtcBeamDecoder::flow_without(const Text& text, std::int32_t token) const {
   double others = text.blank;
   for (std::int32_t p = text.first_passage; p != kNone;) {
     const Passage& passage = passages_[static_cast<std::size_t>(p)];
-    if (passage.token == token) {
-      repeats = true;
-    } else {
-      others += passage.held;
-    }
+    if (passage.token != token) others += passage.held;
     p = passage.next;
   }
-  return repeats ? others : text.total;
+  return others;
 }
 
 // What the frame does to each text that stays as it is: it takes a blank, holds its last token, or has its last token
@@ -253,9 +259,6 @@ void CtcBeamDecoder::update(const float* row) {
   next_texts_.resize(count);
   next_passages_.clear();
   scores_.resize(count);
-  first_exit_.assign(count, kNone);
-  exit_mask_.assign(count, 0);
-  next_exit_.clear();
   const std::int32_t agreed_depth = trie_[agreed_].depth;
   const double blank_prob = prob(row, config_.blank_id);
   const auto blank_log_prob = static_cast<double>(row[config_.blank_id]);
@@ -268,28 +271,35 @@ void CtcBeamDecoder::update(const float* row) {
     Text& now = next_texts_[slot];
     now.node = old.node;
     now.depth = old.depth;
+    now.first_passage = kNone;
+    now.last_token = kNone;
     now.live = old.live;
     now.between_words = old.between_words;
     now.blank = old.total * blank_prob;
     now.total = now.blank;
-    now.blank_alignment = best_alignment(old);
+    now.blank_alignment = old.best;
     now.blank_alignment.log_prob += blank_log_prob;
-    now.first_passage = kNone;
+    now.best = now.blank_alignment;
     std::int32_t last = kNone;
     for (std::int32_t p = old.first_passage; p != kNone;) {
       const Passage& before = passages_[static_cast<std::size_t>(p)];
       p = before.next;
       const std::int32_t parent_slot = before.parent == kNone ? kNone : trie_[before.parent].slot;
-      if (parent_slot == kNone && before.held <= old.total * kPassageShare) continue;
+      // Where texts can be joined, a passage that comes to matter again is made again.
+      if (parent_slot == kNone && (joins_ || before.parent == kNone) && before.held <= old.total * kPassageShare) {
+        continue;
+      }
       const auto index = static_cast<std::int32_t>(next_passages_.size());
       next_passages_.push_back(before);
-      next_exit_.push_back(kNone);
       Passage& passage = next_passages_.back();
       passage.next = kNone;
+      passage.parent_slot = parent_slot;
       if (last == kNone) {
         now.first_passage = index;
+        now.last_token = passage.token;
       } else {
         next_passages_[static_cast<std::size_t>(last)].next = index;
+        now.last_token = kSeveral;
       }
       last = index;
       const double token_prob = prob(row, passage.token);
@@ -297,13 +307,9 @@ void CtcBeamDecoder::update(const float* row) {
       Alignment& alignment = passage.alignment;
       alignment.peak = std::max(alignment.peak, log_prob);
       if (parent_slot != kNone) {
-        const auto up = static_cast<std::size_t>(parent_slot);
-        next_exit_.back() = first_exit_[up];
-        first_exit_[up] = index;
-        exit_mask_[up] |= std::uint64_t{1} << (static_cast<std::uint32_t>(passage.token) % 64U);
-        const Text& parent = texts_[up];
+        const Text& parent = texts_[static_cast<std::size_t>(parent_slot)];
         passage.held += flow(parent, passage.token) * passage.weight;
-        const Alignment& from = best_alignment(parent, passage.token);
+        const Alignment& from = best_without(parent, passage.token);
         if (from.log_prob > alignment.log_prob) {
           alignment.log_prob = from.log_prob;
           alignment.moment = add_moment(from, passage.token, old.depth);
@@ -313,6 +319,7 @@ void CtcBeamDecoder::update(const float* row) {
       passage.held *= token_prob;
       alignment.log_prob += static_cast<double>(log_prob);
       alignment.end = num_frames_ + 1;
+      if (alignment.log_prob > now.best.log_prob) now.best = alignment;
       now.total += passage.held;
     }
     if (old.live) {
@@ -332,6 +339,21 @@ void CtcBeamDecoder::update(const float* row) {
   if (full) threshold_ = std::max(threshold_, worst_score_);
 }
 
+// Lists, for each text, the passages that lead out of it.
+void CtcBeamDecoder::link_exits() {
+  first_exit_.assign(texts_.size(), kNone);
+  exit_mask_.assign(texts_.size(), 0);
+  next_exit_.resize(next_passages_.size());
+  for (std::size_t p = 0; p < next_passages_.size(); ++p) {
+    const Passage& passage = next_passages_[p];
+    if (passage.parent_slot == kNone) continue;
+    const auto up = static_cast<std::size_t>(passage.parent_slot);
+    next_exit_[p] = first_exit_[up];
+    first_exit_[up] = static_cast<std::int32_t>(p);
+    exit_mask_[up] |= std::uint64_t{1} << (static_cast<std::uint32_t>(passage.token) % 64U);
+  }
+}
+
 // The tokens that may start new texts on this frame, most probable first.
 void CtcBeamDecoder::choose_tokens(const float* row) {
   const auto size = static_cast<std::size_t>(gate_.vocab_size());
@@ -348,15 +370,21 @@ void CtcBeamDecoder::choose_tokens(const float* row) {
   } else {
     log_totals_.resize(texts_.size());
     gains_.resize(texts_.size());
+    largest_gains_.resize(texts_.size());
     for (std::size_t slot = 0; slot < texts_.size(); ++slot) {
       const Text& text = texts_[slot];
       if (!text.live) continue;
-      const double log_total = std::log(text.total);
+      const double log_total = rough_log(text.total);
       const TextScorer::Gains gains = scorer_->gains(states_[static_cast<std::size_t>(text.node)]);
       const auto longest = static_cast<double>(spellings_->longest() + 1);
+      double largest_gain = -kInfinity;
       for (std::size_t way = 0; way < 3; ++way) {
-        largest[way] = std::max(largest[way], log_total + gains.fixed[way] + gains.for_byte[way] * longest);
+        if (!scorer_->has_way(way)) continue;
+        const double gain = gains.fixed[way] + gains.for_byte[way] * longest;
+        largest[way] = std::max(largest[way], log_total + gain);
+        largest_gain = std::max(largest_gain, gain);
       }
+      largest_gains_[slot] = largest_gain;
       log_totals_[slot] = log_total;
       gains_[slot] = gains;
     }
@@ -437,16 +465,24 @@ void CtcBeamDecoder::propose_weighted() {
     const Text& text = texts_[slot];
     if (!text.live) continue;
     const TextScorer::State& from = states_[static_cast<std::size_t>(text.node)];
+    const double log_total = log_totals_[slot];
+    TextScorer::Gains& gains = gains_[slot];
     for (const Token& token : tokens_) {
-      const TextScorer::Gains& gains = gains_[slot];
+      const double log_score = log_total + static_cast<double>(token.log_prob);
+      if (log_score + largest_gains_[slot] < needed) break;
       const TextScorer::Way way = scorer_->way(token.id);
-      const double log_score = log_totals_[slot] + static_cast<double>(token.log_prob);
-      const double num_bytes = static_cast<double>(scorer_->num_bytes(token.id));
-      if (log_score + gains.fixed[way] + gains.for_byte[way] * num_bytes < needed) continue;
-      if (!scorer_->may_follow(from, token.id) || has_passage(slot, token.id)) continue;
-      const double score = flow(text, token.id) * token.prob;
-      if (!(score > 0.0)) continue;
-      Extension extension{score, static_cast<std::int32_t>(slot), token.id, token.log_prob, 1.0};
+      const double most = gains.fixed[way] + gains.for_byte[way] * scorer_->num_bytes(token.id);
+      if (log_score + most < needed) continue;
+      double gain = 0.0;
+      if (scorer_->knows_gain(way)) {
+        if (way == TextScorer::kStarts && scorer_->ask(from)) gains = scorer_->gains(from);
+        gain = scorer_->gain(from, token.id);
+        if (log_score + gain < needed) continue;
+      }
+      if (has_passage(slot, token.id)) continue;
+      Extension extension{flow(text, token.id) * token.prob, static_cast<std::int32_t>(slot), token.id, token.log_prob,
+                          1.0};
+      if (!(extension.score > 0.0)) continue;
       std::int32_t node = kNone;
       if (!by_tokens_ && (joins_ || spellings_->starts_word(token.id))) node = find_text(text, token.id);
       if (node != kNone && trie_[node].slot != kNone) {
@@ -455,13 +491,12 @@ void CtcBeamDecoder::propose_weighted() {
         if (extension.score >= threshold_) join(extension, node);
         continue;
       }
-      const bool asks = way == TextScorer::kStarts && from.ending == TextScorer::State::Ending::kUnasked;
-      const bool possible = scorer_->advance(from, token.id, state);
-      if (asks) gains_[slot] = scorer_->gains(from);
-      if (!possible) continue;
-      scorer_->discard(state);
-      const double gain = state.weight - from.weight;
-      if (log_score + gain < needed) continue;
+      if (!scorer_->knows_gain(way)) {
+        if (!scorer_->advance(from, token.id, state)) continue;
+        scorer_->discard(state);
+        gain = state.weight - from.weight;
+        if (log_score + gain < needed) continue;
+      }
       extension.weight = std::exp(gain);
       extension.score *= extension.weight;
       if (extension.score < threshold_) continue;
@@ -526,20 +561,22 @@ bool CtcBeamDecoder::join(const Extension& extension, std::int32_t node) {
 
 void CtcBeamDecoder::add_passage(const Extension& extension, Text& to) {
   const Text& parent = texts_[static_cast<std::size_t>(extension.slot)];
-  const Alignment& before = best_alignment(parent, extension.token);
+  const Alignment& before = best_without(parent, extension.token);
   Passage passage;
   passage.parent = parent.node;
   passage.token = extension.token;
   passage.next = to.first_passage;
+  passage.parent_slot = extension.slot;
   passage.held = extension.score;
   passage.weight = extension.weight;
   passage.alignment.log_prob = before.log_prob + static_cast<double>(extension.log_prob);
   passage.alignment.moment = add_moment(before, extension.token, to.depth);
   passage.alignment.end = num_frames_ + 1;
   passage.alignment.peak = extension.log_prob;
+  to.last_token = to.first_passage == kNone ? passage.token : kSeveral;
   to.first_passage = static_cast<std::int32_t>(next_passages_.size());
+  if (passage.alignment.log_prob > to.best.log_prob) to.best = passage.alignment;
   next_passages_.push_back(passage);
-  next_exit_.push_back(kNone);
 }
 
 // Marks as out what is not among the beam_size best, or too far below the best. Of equals at the border those that come
@@ -634,29 +671,31 @@ void CtcBeamDecoder::add_extensions() {
 
 // Of the texts that are out, finds those that matter to live ones which start with them.
 void CtcBeamDecoder::mark_feeders() {
+  for (std::size_t slot = 0; slot < next_texts_.size(); ++slot) next_texts_[slot].live = scores_[slot] > 0.0;
   feeder_needs_.assign(next_texts_.size(), kInfinity);
+  // `needs` is what a parent has to have so that its share of a live text is large enough.
+  const auto visit_parents = [this](std::size_t slot, double needs_here) {
+    const Text& text = next_texts_[slot];
+    for (std::int32_t p = text.first_passage; p != kNone;) {
+      const Passage& passage = next_passages_[static_cast<std::size_t>(p)];
+      p = passage.next;
+      if (passage.parent_slot == kNone) continue;
+      const auto up = static_cast<std::size_t>(passage.parent_slot);
+      if (scores_[up] > 0.0 || up == slot) continue;
+      const double needs = needs_here / passage.weight;
+      if (next_texts_[up].total < needs || needs >= feeder_needs_[up]) continue;
+      scores_[up] = kFeeder;
+      feeder_needs_[up] = needs;
+      visits_.push_back(Visit{passage.parent_slot, needs});
+    }
+  };
   for (std::size_t slot = 0; slot < next_texts_.size(); ++slot) {
-    next_texts_[slot].live = scores_[slot] > 0.0;
     if (!next_texts_[slot].live) continue;
-    // What a text has to have so that its share of this one is large enough.
-    visits_.push_back(Visit{static_cast<std::int32_t>(slot), scores_[slot] * kFeederShare});
+    visit_parents(slot, scores_[slot] * kFeederShare);
     while (!visits_.empty()) {
       const Visit visit = visits_.back();
       visits_.pop_back();
-      const Text& text = next_texts_[static_cast<std::size_t>(visit.slot)];
-      for (std::int32_t p = text.first_passage; p != kNone;) {
-        const Passage& passage = next_passages_[static_cast<std::size_t>(p)];
-        p = passage.next;
-        if (passage.parent == kNone || passage.parent == text.node) continue;
-        const std::int32_t up = trie_[passage.parent].slot;
-        if (up == kNone) continue;
-        const auto at = static_cast<std::size_t>(up);
-        const double needs = visit.needs / passage.weight;
-        if (scores_[at] > 0.0 || next_texts_[at].total < needs || needs >= feeder_needs_[at]) continue;
-        scores_[at] = kFeeder;
-        feeder_needs_[at] = needs;
-        visits_.push_back(Visit{up, needs});
-      }
+      visit_parents(static_cast<std::size_t>(visit.slot), visit.needs);
     }
   }
 }
@@ -718,7 +757,7 @@ void CtcBeamDecoder::commit_what_is_old() {
     const std::int32_t frames = std::numeric_limits<std::int32_t>::max() / kUnfinishedWordFactor;
     node = older_than(std::min(config_.max_commit_delay_frames, frames) * kUnfinishedWordFactor);
     // Where a token of the best alignment ends.
-    std::int32_t moment = best_alignment(best).moment;
+    std::int32_t moment = best.best.moment;
     while (moment != kNone && moments_[static_cast<std::size_t>(moment)].depth > trie_[node].depth) {
       moment = moments_[static_cast<std::size_t>(moment)].previous;
     }
@@ -780,7 +819,12 @@ void CtcBeamDecoder::require_boundary(std::int32_t depth) {
     for (std::int32_t p = text.first_passage; p != kNone; p = passages_[static_cast<std::size_t>(p)].next) {
       check(passages_[static_cast<std::size_t>(p)].alignment);
     }
-    if (std::isinf(best_alignment(text).log_prob)) scores_[slot] = kOut;
+    text.best = text.blank_alignment;
+    for (std::int32_t p = text.first_passage; p != kNone; p = passages_[static_cast<std::size_t>(p)].next) {
+      const Alignment& alignment = passages_[static_cast<std::size_t>(p)].alignment;
+      if (alignment.log_prob > text.best.log_prob) text.best = alignment;
+    }
+    if (std::isinf(text.best.log_prob)) scores_[slot] = kOut;
   }
 }
 
@@ -811,14 +855,20 @@ void CtcBeamDecoder::advance_agreement() {
 void CtcBeamDecoder::commit() {
   std::int32_t depth = commits_words_ ? boundary_depth_ : trie_[agreed_].depth;
   if (spellings_ != nullptr && spellings_->crosses_words() && !by_tokens_) {
+    // The end of a word may be within a token.
+    std::int32_t moment = best_text().best.moment;
+    while (moment != kNone && moments_[static_cast<std::size_t>(moment)].depth > depth) {
+      moment = moments_[static_cast<std::size_t>(moment)].previous;
+    }
+    depth = moment == kNone ? committed_depth_ : moments_[static_cast<std::size_t>(moment)].depth;
+    if (depth <= committed_depth_) return;
     scores_.assign(texts_.size(), 0.0);
     require_boundary(depth);
     drop_marked(texts_);
-    if (texts_.empty()) throw Error("no text is left");
   }
   const Text& best = best_text();
-  const Alignment& alignment = best_alignment(best);
-  if (&alignment != &best.blank_alignment && alignment.moment != kNone) {
+  const Alignment& alignment = best.best;
+  if (alignment.log_prob > best.blank_alignment.log_prob && alignment.moment != kNone) {
     const Moment& last = moments_[static_cast<std::size_t>(alignment.moment)];
     if (last.depth <= depth) {
       depth = last.previous == kNone ? committed_depth_ : moments_[static_cast<std::size_t>(last.previous)].depth;
@@ -868,6 +918,7 @@ void CtcBeamDecoder::collect_moments() {
   };
   for (Text& text : texts_) {
     keep(text.blank_alignment);
+    keep(text.best);
     for (std::int32_t p = text.first_passage; p != kNone; p = passages_[static_cast<std::size_t>(p)].next) {
       keep(passages_[static_cast<std::size_t>(p)].alignment);
     }
@@ -890,7 +941,7 @@ double CtcBeamDecoder::log_score(const Text& text) const {
 // The text's tokens after the committed ones and up to a depth, behind those in `out`.
 void CtcBeamDecoder::append_tokens(const Text& text, std::int32_t up_to_depth, Hypothesis& out) const {
   const std::size_t begin = out.token_ids.size();
-  const Alignment& alignment = best_alignment(text);
+  const Alignment& alignment = text.best;
   std::int32_t end = alignment.end;
   float peak = alignment.peak;
   for (std::int32_t m = alignment.moment; m != kNone;) {

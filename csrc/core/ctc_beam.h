@@ -137,9 +137,10 @@ class CtcBeamDecoder {
   struct Passage {
     std::int32_t parent = PrefixTrie::kNone;
     std::int32_t token = PrefixTrie::kNone;
-    std::int32_t next = PrefixTrie::kNone;  // of the same text
-    double held = 0.0;                      // their probability
-    double weight = 1.0;                    // of the text, over that of the parent
+    std::int32_t next = PrefixTrie::kNone;         // of the same text
+    std::int32_t parent_slot = PrefixTrie::kNone;  // on this frame
+    double held = 0.0;                             // their probability
+    double weight = 1.0;                           // of the text, over that of the parent
     Alignment alignment;
   };
 
@@ -148,12 +149,16 @@ class CtcBeamDecoder {
     std::int32_t node = PrefixTrie::kNone;
     std::int32_t depth = 0;
     std::int32_t first_passage = PrefixTrie::kNone;
+    // Of the only passage; kNone when there is none, kSeveral when there are more.
+    std::int32_t last_token = PrefixTrie::kNone;
     bool live = false;
     bool between_words = false;  // nothing follows the last space, or there is nothing at all
     double blank = 0.0;          // of the alignments that end in blank
     double total = 0.0;          // of all
     Alignment blank_alignment;
+    Alignment best;  // of all
   };
+  static constexpr std::int32_t kSeveral = -2;
 
   struct Token {
     float log_prob;
@@ -194,8 +199,18 @@ class CtcBeamDecoder {
   bool has_passage(std::size_t slot, std::int32_t token) const;
   std::int32_t find_text(const Text& from, std::int32_t token) const;
   std::int32_t make_text(const Text& from, std::int32_t token);
-  double flow(const Text& text, std::int32_t token) const;
-  const Alignment& best_alignment(const Text& text, std::int32_t not_token = PrefixTrie::kNone) const;
+  // Whether some of the text's alignments may end in the token.
+  static bool may_repeat(const Text& text, std::int32_t token) {
+    return text.last_token == token || text.last_token == kSeveral;
+  }
+  // The probability of the alignments that the token may follow as another one: those that do not end in it.
+  double flow(const Text& text, std::int32_t token) const {
+    return may_repeat(text, token) ? flow_without(text, token) : text.total;
+  }
+  double flow_without(const Text& text, std::int32_t token) const;
+  // The best one of these.
+  const Alignment& best_without(const Text& text, std::int32_t token) const;
+  void link_exits();
   bool join(const Extension& extension, std::int32_t node);
   void add_passage(const Extension& extension, Text& to);
   void keep_best();
@@ -281,6 +296,7 @@ class CtcBeamDecoder {
   std::vector<double> feeder_needs_;
   std::vector<double> log_totals_;
   std::vector<TextScorer::Gains> gains_;
+  std::vector<double> largest_gains_;
 };
 
 }  // namespace edgeasr

@@ -93,24 +93,36 @@ TextScorer::TextScorer(std::shared_ptr<const DecodingContext> context, const Tex
       if (!any) throw ConfigError("the language model is said to be of tokens, but it has none of them");
     }
   }
+  of_words_ = lm_ != nullptr && !context_->lm_of_tokens;
   for (std::size_t token = 0; token < spellings.size(); ++token) {
     const auto id = static_cast<std::int32_t>(token);
     const bool spans = spellings.body(id).find(' ') != std::string_view::npos;
     ways_.push_back(spans ? kSpans : spellings.starts_word(id) ? kStarts : kStays);
+    has_way_[ways_.back()] = true;
+    num_bytes_.push_back(static_cast<double>(spellings.body(id).size() + 1));
   }
   // The first letter adds the word bonus and some look-ahead.
   double best = 0.0;
   if (words_ != nullptr) {
     best = -kInfinity;
-    const bool of_words = lm_ != nullptr && !context_->lm_of_tokens;
     if (words_->lexicon().num_words() > 0) {
-      best = of_words ? weights_.lm_weight * words_->lookahead(words_->lexicon().root()) : 0.0;
+      best = of_words_ ? weights_.lm_weight * words_->lookahead(words_->lexicon().root()) : 0.0;
     }
-    const double unknown = of_words ? weights_.lm_weight * unknown_unigram_ : 0.0;
+    const double unknown = of_words_ ? weights_.lm_weight * unknown_unigram_ : 0.0;
     if (hotwords_ != nullptr) best = std::max(best, unknown);
     if (open_) best = std::max(best, unknown - weights_.oov_cost - weights_.oov_char_cost);
   }
   start_gain_ = weights_.word_bonus + best;
+  quick_ = grammar_ == nullptr && token_ids_.empty();
+  closed_ = words_ != nullptr && !open_ && !has_hotwords_;
+  if (quick_ && !has_hotwords_) {
+    State start;
+    std::vector<double> starts;
+    for (std::size_t token = 0; token < spellings.size(); ++token) {
+      starts.push_back(gain(start, static_cast<std::int32_t>(token)));
+    }
+    starts_ = std::move(starts);
+  }
 }
 
 void TextScorer::clear() {
@@ -213,6 +225,61 @@ bool TextScorer::advance(const State& from, std::int32_t token, State& to) {
   return true;
 }
 
+TextScorer::OpenWord TextScorer::open_word(std::int32_t node, std::int32_t hotword_node,
+                                           std::int32_t num_letters) const {
+  double best = -kInfinity;
+  if (node != Lexicon::kNone) best = of_words_ ? words_->lookahead(node) : 0.0;
+  if (hotword_node != Lexicon::kNone) best = std::max(best, of_words_ ? unknown_unigram_ : 0.0);
+  const bool known = best > -kInfinity;
+  if (open_) {
+    const double unknown = of_words_ ? unknown_unigram_ : 0.0;
+    const double cost = weights_.oov_cost + weights_.oov_char_cost * num_letters;
+    if (!known || weights_.lm_weight * unknown - cost > weights_.lm_weight * best) return {unknown, cost, true};
+  }
+  return {known ? best : 0.0, 0.0, known};
+}
+
+double TextScorer::any_gain(const State& from, std::int32_t token) const {
+  const std::string_view body = spellings_.body(token);
+  double gain = 0.0;
+  bool starts = from.between_words;
+  Hotwords::State hotword = from.hotword;
+  if (!starts) gain -= weights_.lm_weight * from.lookahead - from.open_oov;
+  if (spellings_.starts_word(token) && !starts) {
+    if (from.ending == State::Ending::kImpossible) return -kInfinity;
+    gain += weights_.lm_weight * from.ending_lm - from.ending_oov;
+    starts = true;
+    if (has_hotwords_) {
+      hotword = hotwords_->advance(hotword, ' ');
+      gain += values_.done[hotword];
+    }
+  }
+  if (!starts_.empty() && starts) return gain + starts_[static_cast<std::size_t>(token)];
+  if (!body.empty()) {
+    if (starts) gain += weights_.word_bonus;
+    if (words_ != nullptr) {
+      std::int32_t node = starts ? words_->lexicon().root() : from.node;
+      std::int32_t hotword_node = starts ? 0 : from.hotword_node;
+      std::int32_t num_letters = starts ? 0 : from.num_letters;
+      if (!has_hotwords_) hotword_node = Lexicon::kNone;
+      for (const char byte : body) {
+        if (node != Lexicon::kNone) node = words_->lexicon().child(node, byte);
+        if (hotword_node != Lexicon::kNone) hotword_node = hotwords_->words().child(hotword_node, byte);
+        if (starts_character(byte)) ++num_letters;
+      }
+      gain += weight_of(open_word(node, hotword_node, num_letters));
+    }
+  }
+  if (has_hotwords_) {
+    for (const char byte : body) {
+      hotword = hotwords_->advance(hotword, byte);
+      gain += values_.done[hotword];
+    }
+    gain += values_.partial[hotword] - from.partial;
+  }
+  return gain;
+}
+
 bool TextScorer::add_letter(State& state, char byte) {
   if (grammar_ != nullptr) {
     if (state.owes_space) {
@@ -238,22 +305,10 @@ bool TextScorer::add_letter(State& state, char byte) {
     if (state.hotword_node != Lexicon::kNone) {
       state.hotword_node = hotwords_->words().child(state.hotword_node, byte);
     }
-    const bool of_words = lm_ != nullptr && token_ids_.empty();
-    double best = -kInfinity;
-    if (state.node != Lexicon::kNone) best = of_words ? words_->lookahead(state.node) : 0.0;
-    if (state.hotword_node != Lexicon::kNone) best = std::max(best, of_words ? unknown_unigram_ : 0.0);
-    state.lookahead = best;
-    state.open_oov = 0.0;
-    if (open_) {
-      const double unknown = of_words ? unknown_unigram_ : 0.0;
-      const double cost = weights_.oov_cost + weights_.oov_char_cost * state.num_letters;
-      if (!(best > -kInfinity) || weights_.lm_weight * unknown - cost > weights_.lm_weight * best) {
-        state.lookahead = unknown;
-        state.open_oov = cost;
-      }
-    } else if (!(best > -kInfinity)) {
-      return false;
-    }
+    const OpenWord word = open_word(state.node, state.hotword_node, state.num_letters);
+    if (!word.possible) return false;
+    state.lookahead = word.lookahead;
+    state.open_oov = word.oov;
   }
   if (hotwords_ != nullptr) {
     state.hotword = hotwords_->advance(state.hotword, byte);
@@ -350,7 +405,8 @@ TextScorer::Gains TextScorer::gains(const State& state) const {
     if (state.ending == State::Ending::kKnown) {
       gains.fixed[kStarts] +=
           weights_.lm_weight * (state.ending_lm - state.lookahead) + state.open_oov - state.ending_oov;
-    } else if (state.ending == State::Ending::kImpossible) {
+    } else if (state.ending == State::Ending::kImpossible ||
+               (closed_ && words_->lexicon().word_at(state.node) == Lexicon::kNone)) {
       gains.fixed[kStarts] = -kInfinity;
     } else {
       gains.fixed[kStarts] += end;

@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -119,14 +120,6 @@ class TextScorer {
   void clear();
   // Of the empty text.
   State start();
-  // A quick look: false only when advance() would say so.
-  bool may_follow(const State& state, std::int32_t token) const {
-    if (open_ || has_hotwords_) return true;
-    const std::string_view body = spellings_.body(token);
-    if (body.empty() || (spellings_.starts_word(token) && !state.between_words)) return true;
-    const std::int32_t node = state.between_words ? words_->lexicon().root() : state.node;
-    return words_->lexicon().child(node, body[0]) != Lexicon::kNone;
-  }
   // The state after a token; false when that text is not possible. A state that is kept has to be retained, one that is
   // not, discarded.
   bool advance(const State& from, std::int32_t token, State& to);
@@ -142,17 +135,50 @@ class TextScorer {
   // How a token treats words: it stays in one, or first ends the one before, or also has a space further on.
   enum Way : std::uint8_t { kStays, kStarts, kSpans };
   Way way(std::int32_t token) const { return ways_[static_cast<std::size_t>(token)]; }
+  bool has_way(std::size_t way) const { return has_way_[way]; }
   // The most that a token may add to the weight of a text, for each way: `fixed`, and `for_byte` for each of its bytes.
   struct Gains {
     double fixed[3];
     double for_byte[3];
   };
   Gains gains(const State& state) const;
-  std::size_t num_bytes(std::int32_t token) const { return spellings_.body(token).size() + 1; }
+  double num_bytes(std::int32_t token) const { return num_bytes_[static_cast<std::size_t>(token)]; }
+
+  // Whether gain() can tell what advance() would add to the weight, which is much quicker.
+  bool knows_gain(Way way) const { return quick_ && way != kSpans; }
+  // Finds out how the unfinished word may end, if that is not known; says whether it was not. gain() needs it for
+  // tokens that start a word.
+  bool ask(const State& from) {
+    if (from.between_words || from.ending != State::Ending::kUnasked) return false;
+    ask_ending(from);
+    return true;
+  }
+  // -infinity where the text is not possible.
+  double gain(const State& from, std::int32_t token) const {
+    if (!closed_ || from.between_words || spellings_.starts_word(token)) return any_gain(from, token);
+    // The usual case: a word of the list goes on.
+    std::int32_t node = from.node;
+    for (const char byte : spellings_.body(token)) {
+      node = words_->lexicon().child(node, byte);
+      if (node == Lexicon::kNone) return -std::numeric_limits<double>::infinity();
+    }
+    return of_words_ ? weights_.lm_weight * (words_->lookahead(node) - from.lookahead) : 0.0;
+  }
 
   std::size_t num_contexts() const { return num_contexts_; }
 
  private:
+  // What an unfinished word weighs: where it stands in the lists of words, and how many characters it has.
+  struct OpenWord {
+    double lookahead;
+    double oov;
+    bool possible;
+  };
+  OpenWord open_word(std::int32_t node, std::int32_t hotword_node, std::int32_t num_letters) const;
+  double weight_of(const OpenWord& word) const {
+    return word.possible ? weights_.lm_weight * word.lookahead - word.oov : -std::numeric_limits<double>::infinity();
+  }
+  double any_gain(const State& from, std::int32_t token) const;
   bool add_letter(State& state, char byte);
   bool add_space(State& state);
   void ask_ending(const State& state);
@@ -174,6 +200,12 @@ class TextScorer {
   bool has_hotwords_ = false;
   Hotwords::Values values_;
   std::vector<Way> ways_;
+  bool has_way_[3] = {};
+  std::vector<double> num_bytes_;
+  bool quick_ = false;
+  bool closed_ = false;            // there are no words but those of the list
+  bool of_words_ = false;          // the language model is over words
+  std::vector<double> starts_;     // what a token adds at the start of a word, if there are no hotwords
   std::vector<WordId> token_ids_;  // of the language model, by token
   double unknown_unigram_ = 0.0;
   double start_gain_ = 0.0;  // the most that the first letter of a word can add
