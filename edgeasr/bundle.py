@@ -632,11 +632,22 @@ def _parse_calibration(config: _Section, modes: Mapping[str, object]) -> dict[st
             bias=section.number("bias"),
             weights={name: weights.number(name) for name in FEATURES},
             score_scale=section.number("score_scale"),
+            knots=_parse_knots(section) if section.has("knots") else (),
             fit=section.mapping("fit") if section.has("fit") else {},
         )
         weights.done()
         section.done()
     return calibration
+
+
+def _parse_knots(section: _Section) -> tuple[tuple[float, float], ...]:
+    knots = []
+    for place, item in enumerate(section.items("knots")):
+        if not isinstance(item, list) or len(item) != 2:
+            raise section.refuse(f"knots[{place}]", item, "a pair of numbers")
+        pair = _Section(section.file, section.where(f"knots[{place}]"), {"x": item[0], "y": item[1]})
+        knots.append((pair.number("x"), pair.number("y")))
+    return tuple(knots)
 
 
 def _parse_file(config: _Section, name: str, value: object) -> BundleFile:

@@ -8,8 +8,11 @@ for each way of decoding, makes a probability of it. `docs/confidence.md` has th
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from edgeasr.errors import ConfigError
@@ -84,7 +87,7 @@ def features(evidence: Evidence) -> tuple[float, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """The fitted model of one way of decoding: a logistic regression on `features`.
+    """The fitted model of one way of decoding: a logistic regression on `features`, and what is left of its error.
 
     Example:
         >>> weights = {"posterior": 1.2, "share": 1.0, "weakest": 0.5, "doubt": 0.8, "letters": 0.6, "duration": -1.0}
@@ -98,15 +101,19 @@ class Calibration:
         weights: One for each of `FEATURES`; those of `MONOTONE` are at least 0.
         score_scale: What scores of hypotheses (natural log) are multiplied with before the softmax that makes shares of
             the beam of them; more than 0. It is the inverse of a temperature.
+        knots: What the regression says, and what share of words is right then: the corners of a line from (0, 0) to
+            (1, 1) on which the probability is read off. They rise. Empty: the regression is taken at its word.
         fit: What it was fitted on and how well it did there, for people to read.
 
     Raises:
-        ConfigError: A weight is missing, unknown, not finite or has a sign that evidence cannot have.
+        ConfigError: A weight is missing, unknown, not finite or has a sign that evidence cannot have, or the knots do
+            not rise.
     """
 
     bias: float
     weights: Mapping[str, float]
     score_scale: float = 1.0
+    knots: tuple[tuple[float, float], ...] = ()
     fit: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -121,13 +128,23 @@ class Calibration:
                 raise ConfigError(f"the weight of {name} is {self.weights[name]}, expected at least 0")
         if self.score_scale <= 0:
             raise ConfigError(f"score_scale is {self.score_scale}, expected more than 0")
+        corners = ((0.0, 0.0), *self.knots, (1.0, 1.0))
+        for (x, y), (next_x, next_y) in pairwise(corners):
+            if not (x < next_x and 0.0 <= y <= next_y <= 1.0):
+                raise ConfigError(f"the knots {(x, y)} and {(next_x, next_y)} do not rise from (0, 0) to (1, 1)")
 
     def probability(self, evidence: Evidence) -> float:
         """The probability that a word with this evidence is right."""
         logit = self.bias
         for name, value in zip(FEATURES, features(evidence), strict=True):
             logit += self.weights[name] * value
-        return 1.0 / (1.0 + math.exp(-max(-_LARGEST_LOGIT, min(logit, _LARGEST_LOGIT))))
+        found = 1.0 / (1.0 + math.exp(-max(-_LARGEST_LOGIT, min(logit, _LARGEST_LOGIT))))
+        if not self.knots:
+            return found
+        place = bisect_right(self.knots, found, key=itemgetter(0))
+        x, y = self.knots[place - 1] if place > 0 else (0.0, 0.0)
+        next_x, next_y = self.knots[place] if place < len(self.knots) else (1.0, 1.0)
+        return min(y + (found - x) / (next_x - x) * (next_y - y), next_y)
 
 
 def probability(evidence: Evidence, calibration: Calibration | None) -> float:

@@ -12,4 +12,5 @@ CALIBRATION = Calibration(
     bias=4.0,
     weights={"posterior": 0.8, "share": 1.5, "weakest": 0.7, "doubt": 1.0, "letters": 0.3, "duration": -0.5},
     score_scale=0.5,
+    knots=((0.3, 0.2), (0.8, 0.75)),
 )

@@ -25,7 +25,9 @@ EVIDENCE = st.builds(
 WEIGHTS = st.fixed_dictionaries(
     {name: st.floats(0.0 if name in MONOTONE else -5.0, 5.0) for name in FEATURES},
 )
-CALIBRATIONS = st.builds(Calibration, bias=st.floats(-10, 10), weights=WEIGHTS)
+STEPS = st.lists(st.tuples(st.floats(0.001, 0.999), st.floats(0.001, 0.999)), max_size=6)
+KNOTS = STEPS.map(lambda steps: tuple(zip(sorted({x for x, _ in steps}), sorted(y for _, y in steps), strict=False)))
+CALIBRATIONS = st.builds(Calibration, bias=st.floats(-10, 10), weights=WEIGHTS, knots=KNOTS)
 
 
 @given(CALIBRATIONS, EVIDENCE)
@@ -71,6 +73,10 @@ def test_ways_of_decoding() -> None:
         ({"bias": math.nan}, "bias is nan"),
         ({"score_scale": 0.0}, "score_scale is 0.0, expected more than 0"),
         ({"weights": {}}, "weights are of nothing"),
+        ({"knots": ((0.5, 0.4), (0.5, 0.6))}, "do not rise"),
+        ({"knots": ((0.2, 0.4), (0.5, 0.3))}, "do not rise"),
+        ({"knots": ((0.2, math.nan),)}, "do not rise"),
+        ({"knots": ((0.2, 1.5),)}, "do not rise"),
         ({"weights": {**CALIBRATION.weights, "luck": 1.0}}, "luck"),
         ({"weights": {**CALIBRATION.weights, "letters": math.inf}}, "letters is inf"),
         ({"weights": {**CALIBRATION.weights, "posterior": -0.1}}, "the weight of posterior is -0.1"),
@@ -85,3 +91,12 @@ def test_letters_and_duration_may_count_either_way() -> None:
     for sign in (-1.0, 1.0):
         weights = {**CALIBRATION.weights, "letters": sign, "duration": -sign}
         assert replace(CALIBRATION, weights=weights).weights["letters"] == sign
+
+
+def test_the_probability_is_read_off_the_line_through_the_knots() -> None:
+    flat = dict.fromkeys(FEATURES, 0.0)
+    evidence = Evidence(-1.0, 0.5, 0.2, 0.125, 0.1, 3, 0.3)
+    for said, expected in ((0.1, 0.05), (0.2, 0.1), (0.35, 0.3), (0.5, 0.5), (0.75, 0.75), (0.9, 0.9)):
+        logit = math.log(said / (1 - said))
+        calibration = Calibration(bias=logit, weights=flat, knots=((0.2, 0.1), (0.5, 0.5)))
+        assert calibration.probability(evidence) == pytest.approx(expected)

@@ -33,6 +33,9 @@ RIDGE = 1e-4
 HOTWORD_LETTERS = 6
 # Words without which no seven numbers can be fitted.
 LEAST_WORDS = 200
+# What the regression gets wrong is put right at so many places at most, each the mean of at least so many words.
+MOST_KNOTS = 20
+WORDS_PER_KNOT = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +147,11 @@ def fit(recognizer: Recognizer, clips: Sequence[HeardClip], normalise: Normalise
                 f"{len(right)} words were recognised, {int(right.sum())} of them right: too few to fit a calibration "
                 f"on (expected {LEAST_WORDS}, right and wrong ones)"
             )
-        confidence = cross_validated(table, right, fold_numbers(judged))
+        weight = set_weights(judged)
+        confidence = cross_validated(table, right, weight, fold_numbers(judged))
         loss = log_loss(confidence, right)
         if best is None or loss < best[0]:
-            best = (loss, replace(fit_weights(table, right), score_scale=scale), confidence, judged)
+            best = (loss, replace(fit_calibration(table, right, weight), score_scale=scale), confidence, judged)
     assert best is not None
     _, calibration, confidence, judged = best
     products = np.array([word.evidence.posterior_product for clip in judged for word in clip.words])
@@ -157,13 +161,20 @@ def fit(recognizer: Recognizer, clips: Sequence[HeardClip], normalise: Normalise
     )
 
 
-def fit_weights(table: FloatArray, right: FloatArray) -> Calibration:
-    """Logistic regression in which evidence cannot count against a word.
+def fit_calibration(table: FloatArray, right: FloatArray, weight: FloatArray) -> Calibration:
+    """Fits the regression, and then the knots on what it says.
 
     Args:
         table: (num_words, num_features) as `confidence.features` gives them.
         right: (num_words,) 1 or 0.
+        weight: (num_words,) what each word counts; 1 on average.
     """
+    regression = fit_regression(table, right, weight)
+    return replace(regression, knots=fit_knots(apply(regression, table), right, weight))
+
+
+def fit_regression(table: FloatArray, right: FloatArray, weight: FloatArray) -> Calibration:
+    """Logistic regression in which evidence cannot count against a word; arguments as for `fit_calibration`."""
     mean, deviation = table.mean(axis=0), table.std(axis=0)
     used = deviation > 1e-9  # a feature that never changes, such as the share of a beam of one, tells nothing
     weights = np.zeros(len(FEATURES))
@@ -172,7 +183,7 @@ def fit_weights(table: FloatArray, right: FloatArray) -> Calibration:
         # use beside the others, and goes.
         columns = np.flatnonzero(used)
         scaled = np.column_stack([(table[:, columns] - mean[columns]) / deviation[columns], np.ones(len(table))])
-        solution = _newton(scaled, right)
+        solution = _newton(scaled, right, weight)
         wrong = [c for c, w in zip(columns, solution, strict=False) if w < 0 and FEATURES[c] in MONOTONE]
         if not wrong:
             break
@@ -182,23 +193,71 @@ def fit_weights(table: FloatArray, right: FloatArray) -> Calibration:
     # Rounded as they are written: the calibration in the bundle is the one that was measured.
     return Calibration(
         bias=round(bias, 5),
-        weights={name: round(float(weight), 5) for name, weight in zip(FEATURES, weights, strict=True)},
+        weights={name: round(float(value), 5) for name, value in zip(FEATURES, weights, strict=True)},
     )
 
 
-def _newton(scaled: FloatArray, right: FloatArray, *, steps: int = 50) -> FloatArray:
+def _newton(scaled: FloatArray, right: FloatArray, weight: FloatArray, *, steps: int = 50) -> FloatArray:
     penalty = np.full(scaled.shape[1], RIDGE)
     penalty[-1] = 0.0
     solution = np.zeros(scaled.shape[1])
     for _ in range(steps):
         probability = _logistic(scaled @ solution)
-        gradient = scaled.T @ (probability - right) / len(right) + penalty * solution
-        curvature = (scaled.T * (probability * (1 - probability))) @ scaled / len(right)
+        gradient = scaled.T @ (weight * (probability - right)) / len(right) + penalty * solution
+        curvature = (scaled.T * (weight * probability * (1 - probability))) @ scaled / len(right)
         step = np.linalg.solve(curvature + np.diag(penalty + 1e-9), gradient)
         solution = solution - np.clip(step, -2.0, 2.0)
         if np.abs(step).max() < 1e-9:
             break
     return solution
+
+
+def fit_knots(said: FloatArray, right: FloatArray, weight: FloatArray) -> tuple[tuple[float, float], ...]:
+    """Isotonic regression on the means of bins of equal weight (pool adjacent violators; Zadrozny and Elkan 2002).
+
+    Args:
+        said: (num_words,) what the regression says.
+        right: (num_words,) 1 or 0.
+        weight: (num_words,) what each word counts.
+
+    Returns:
+        The knots of a calibration; none where there are too few words.
+    """
+    num_bins = min(MOST_KNOTS, len(said) // WORDS_PER_KNOT)
+    if num_bins < 2:
+        return ()
+    order = np.argsort(said, kind="stable")
+    passed = np.cumsum(weight[order])
+    number = np.minimum((passed / passed[-1] * num_bins).astype(np.int64), num_bins - 1)
+    total = np.bincount(number, weight[order], num_bins)
+    x = np.bincount(number, (weight * said)[order], num_bins)
+    # Half a right and half a wrong word more keep the ends off 0 and 1.
+    y = np.bincount(number, (weight * right)[order], num_bins) + 0.5
+    blocks: list[tuple[float, float, float]] = []  # sums of weights, of what is said, and of what is right
+    for block in zip(total.tolist(), x.tolist(), y.tolist(), strict=True):
+        blocks.append(block)
+        # Neighbours that would be one knot when they are written down are pooled, too.
+        while len(blocks) > 1 and (
+            _share(blocks[-2]) >= _share(blocks[-1]) or _said(blocks[-1]) - _said(blocks[-2]) < 2e-5
+        ):
+            last, before = blocks.pop(), blocks.pop()
+            blocks.append((before[0] + last[0], before[1] + last[1], before[2] + last[2] - 0.5))
+    return tuple((round(_said(block), 5), round(_share(block), 5)) for block in blocks)
+
+
+def _said(block: tuple[float, float, float]) -> float:
+    return block[1] / block[0]
+
+
+def _share(block: tuple[float, float, float]) -> float:
+    return block[2] / (block[0] + 1)
+
+
+def set_weights(judged: Sequence[JudgedClip]) -> FloatArray:
+    """(num_words,) what each word counts, 1 on average: all sets the same together, however large they are."""
+    names = np.array([clip.set_name for clip in judged for _ in clip.words])
+    counts = {name: int((names == name).sum()) for name in set(names.tolist())}
+    return np.array([len(names) / len(counts) / counts[name] for name in names.tolist()])
 
 
 def fold_numbers(judged: Sequence[JudgedClip]) -> IntArray:
@@ -216,19 +275,21 @@ def fold_numbers(judged: Sequence[JudgedClip]) -> IntArray:
     return np.array([fold[clip.unit] for clip in judged for _ in clip.words])
 
 
-def cross_validated(table: FloatArray, right: FloatArray, folds: IntArray) -> FloatArray:
+def cross_validated(table: FloatArray, right: FloatArray, weight: FloatArray, folds: IntArray) -> FloatArray:
     """(num_words,) the confidence of each word by a calibration that was fitted on the other folds."""
     confidence = np.zeros(len(right))
     for number in np.unique(folds):
-        chosen = folds == number
-        confidence[chosen] = apply(fit_weights(table[~chosen], right[~chosen]), table[chosen])
+        out = folds == number
+        confidence[out] = apply(fit_calibration(table[~out], right[~out], weight[~out]), table[out])
     return confidence
 
 
 def apply(calibration: Calibration, table: FloatArray) -> FloatArray:
     """(num_words,) what `Calibration.probability` says of words with these features (num_words, num_features)."""
     weights = np.array([calibration.weights[name] for name in FEATURES])
-    return _logistic(np.clip(table @ weights + calibration.bias, -10, 10))
+    said = _logistic(np.clip(table @ weights + calibration.bias, -10, 10))
+    corners = np.array([(0.0, 0.0), *calibration.knots, (1.0, 1.0)])
+    return np.asarray(np.interp(said, corners[:, 0], corners[:, 1]))
 
 
 def log_loss(confidence: FloatArray, right: FloatArray) -> float:

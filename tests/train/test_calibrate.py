@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,14 @@ from edgeasr.train.calibrate import (
     apply,
     choose_hotwords,
     cross_validated,
-    fit_weights,
+    fit_calibration,
+    fit_knots,
+    fit_regression,
     fold_numbers,
     gather,
     judge,
     segment_error,
+    set_weights,
 )
 from edgeasr.train.evaluate import EvaluationSet, find_sets, normaliser
 from edgeasr.train.log_probs import Condition, LogProbs
@@ -70,10 +74,42 @@ def test_a_known_calibration_is_found_again() -> None:
     truth = apply(CALIBRATION, table)
     assert truth == pytest.approx([CALIBRATION.probability(one) for one in evidence])
     right = (np.random.default_rng(1).random(len(truth)) < truth).astype(float)
-    found = fit_weights(table, right)
+    found = fit_calibration(table, right, np.ones(len(right)))
     assert np.abs(apply(found, table) - truth).mean() < 0.01
+
+
+def test_a_known_regression_is_found_again() -> None:
+    table = table_of(random_evidence(20_000))
+    truth = replace(CALIBRATION, knots=())
+    right = (np.random.default_rng(1).random(len(table)) < apply(truth, table)).astype(float)
+    found = fit_regression(table, right, np.ones(len(right)))
+    assert found.bias == pytest.approx(truth.bias, abs=0.25)
     for name in FEATURES:
-        assert found.weights[name] == pytest.approx(CALIBRATION.weights[name], abs=0.25)
+        assert found.weights[name] == pytest.approx(truth.weights[name], abs=0.25)
+
+
+def test_knots_rise_and_follow_what_is_right() -> None:
+    random = np.random.default_rng(5)
+    said = random.random(40_000)
+    knots = fit_knots(said, (random.random(len(said)) < said**2).astype(float), np.ones(len(said)))
+    assert len(knots) == 20
+    for x, y in knots:
+        assert y == pytest.approx(x**2, abs=0.03)
+    falling = fit_knots(said, (random.random(len(said)) < 1 - said).astype(float), np.ones(len(said)))
+    assert [y for _, y in falling] == [pytest.approx(0.5, abs=0.01)]
+    never = fit_knots(said, np.zeros(len(said)), np.ones(len(said)))
+    assert all(0 < y < 0.001 for _, y in never)
+    assert fit_knots(said[:300], np.ones(300), np.ones(300)) == ()
+    # Two sets that disagree: each counts as much as the other, the large one and the small one.
+    large = np.arange(len(said)) < 30_000
+    weight = np.where(large, 2 / 3, 2.0)
+    middle = fit_knots(said, large.astype(float), weight)
+    assert [y for _, y in middle] == pytest.approx([0.5] * len(middle), abs=0.08)
+
+
+def test_all_sets_count_the_same() -> None:
+    clips = [judged_clip("a", "s", [(0.5, True)] * 3), replace(judged_clip("b", "t", [(0.5, True)]), set_name="other")]
+    assert set_weights(clips) == pytest.approx([2 / 3, 2 / 3, 2 / 3, 2.0])
 
 
 def test_a_known_miscalibration_is_repaired() -> None:
@@ -84,7 +120,7 @@ def test_a_known_miscalibration_is_repaired() -> None:
     right = (np.random.default_rng(2).random(len(claimed)) < odds / (1 + odds)).astype(float)
     clip = np.arange(len(claimed)) // 10
     before = measure(Judged(confidence=claimed, right=right, clip=clip))
-    confidence = cross_validated(table, right, clip % 5)
+    confidence = cross_validated(table, right, np.ones(len(right)), clip % 5)
     after = measure(Judged(confidence=confidence, right=right, clip=clip))
     assert before is not None and after is not None
     assert before.ece.value > 0.1
@@ -96,7 +132,7 @@ def test_evidence_never_counts_against_a_word() -> None:
     table = table_of(random_evidence(4000))
     random = np.random.default_rng(3)
     right = (random.random(4000) < 1 / (1 + np.exp(3 * (table[:, 1] - 0.5) - table[:, 0]))).astype(float)
-    found = fit_weights(table, right)  # a larger share makes words worse here
+    found = fit_regression(table, right, np.ones(len(right)))  # a larger share makes words worse here
     assert found.weights["share"] == 0.0
     assert found.weights["posterior"] > 0.3
     assert all(found.weights[name] >= 0 for name in MONOTONE)
@@ -105,7 +141,7 @@ def test_evidence_never_counts_against_a_word() -> None:
 def test_what_never_changes_gets_no_weight() -> None:
     table = table_of([one._replace(share=1.0) for one in random_evidence(2000)])
     right = (np.random.default_rng(4).random(2000) < 0.3).astype(float)
-    found = fit_weights(table, right)
+    found = fit_regression(table, right, np.ones(len(right)))
     assert found.weights["share"] == 0.0
     assert apply(found, table).mean() == pytest.approx(right.mean(), abs=0.005)
 
