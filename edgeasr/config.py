@@ -172,7 +172,7 @@ class CommandConfig:
 
     Example:
         >>> CommandConfig(min_llr=-1.0).beam_size
-        256
+        512
 
     Attributes:
         beam_size: Texts that the search for commands keeps.
@@ -188,11 +188,11 @@ class CommandConfig:
         ConfigError: A value that cannot work.
     """
 
-    beam_size: int = 256
-    beam_threshold: float = 60.0
+    beam_size: int = 512
+    beam_threshold: float = 40.0
     min_llr: float = -2.5
-    min_command_score: float = -3.6
-    min_score: float = -1.5
+    min_command_score: float = -3.0
+    min_score: float = -1.2
 
     def __post_init__(self) -> None:
         """Checks the values; those of the beam are checked where they are used, too."""

@@ -88,8 +88,8 @@ def test_the_measures_are_those_of_the_two_searches() -> None:
     result = decoder().decode(rows)
     open_best = CtcBeamDecoder(TOKENS, word_delimiter="|").decode(rows)[0]
     closed = CtcBeamConfig(
-        beam_size=256,
-        beam_threshold=60.0,
+        beam_size=CommandConfig().beam_size,
+        beam_threshold=CommandConfig().beam_threshold,
         token_threshold=math.inf,
         max_tokens_per_frame=0,
         blank_skip_threshold=1.0,
@@ -293,6 +293,15 @@ def test_thresholds_lie_between_orders_and_others() -> None:
     assert -3.0 < config.min_command_score <= -1.0
     with pytest.raises(ConfigError, match="no thresholds"):
         tool.choose_thresholds(orders=[], others=results(0.0, 0.0), clean_speech=[], base=CommandConfig())
+
+
+def test_a_measure_loses_what_it_ranks_below_the_others() -> None:
+    orders = [result("command", "turn the hall light on", llr) for llr in (-1.0, -2.0, -3.0, -4.0)]
+    others = [result("dictation", "hello", llr) for llr in np.linspace(-9.0, -2.5, 101)]
+    lost = tool.compare_measures(orders, others)
+    assert lost["ratio / token of the order"] == 0.5
+    # Of the others nothing is known but that they are no orders: no command was found.
+    assert lost["ratio / frame"] == lost["ratio"] == 0.0
 
 
 def test_the_tool_reports(tmp_path: Path, samples_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

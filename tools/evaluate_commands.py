@@ -16,7 +16,7 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from edgeasr.cli.common import add_recognizer_arguments, fail, load_recognizer, 
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.command import COMMAND, DICTATION, REJECTED, CommandRecognizer, CommandResult
 from edgeasr.config import CommandConfig
+from edgeasr.decoder import Hypothesis
 from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.grammar import Grammar
 from edgeasr.train.evaluate import EvaluationSet
@@ -171,18 +172,25 @@ def tune(args: argparse.Namespace) -> dict[str, Any]:
         for clips in (orders, experiment.other_speech())
     ]
     noise = experiment.decode(every, experiment.noise(odd=False), Condition())
+    all_orders = [result for results in heard[0] for result in results]
+    all_others = [result for results in (*heard[1], noise) for result in results]
     config = choose_thresholds(
-        orders=[result for results in heard[0] for result in results],
-        others=[result for results in (*heard[1], noise) for result in results],
+        orders=all_orders,
+        others=all_others,
         clean_speech=heard[1][0],
         base=experiment.recognizer.bundle.decoder.command,
     )
     wanted = [what_is_asked(experiment.grammar, utterance) for utterance in orders.utterances]
-    figures = experiment.figures(config, orders, wanted, odd=False)
     bundle = experiment.recognizer.bundle
+    measured = {
+        "bundle": bundle.name,
+        "config": asdict(config),
+        "figures": experiment.figures(config, orders, wanted, odd=False),
+        "measures": compare_measures(all_orders, all_others),
+    }
     if args.write:
         update_bundle(bundle.path, decoder=replace(bundle.decoder, command=config))
-    return {"bundle": bundle.name, "config": asdict(config), "figures": figures}
+    return measured
 
 
 def report(args: argparse.Namespace) -> dict[str, Any]:
@@ -320,6 +328,30 @@ def choose_thresholds(
     )
 
 
+def compare_measures(orders: Sequence[CommandResult], others: Sequence[CommandResult]) -> dict[str, float]:
+    """How many orders each measure by itself loses, in shares, where it takes 1 % of everything else for an order."""
+
+    def ratio(result: CommandResult, divisor: Callable[[Hypothesis, Hypothesis], float]) -> float:
+        if result.command is None:
+            return -np.inf
+        difference = result.command.parts.acoustic - result.dictation.parts.acoustic
+        return difference / max(1.0, divisor(result.command, result.dictation))
+
+    measures: dict[str, Callable[[CommandResult], float]] = {
+        "ratio": lambda result: ratio(result, lambda command, text: 1.0),
+        "ratio / frame": lambda result: ratio(result, lambda command, text: command.token_end_frames[-1]),
+        "ratio / token of the text": lambda result: ratio(result, lambda command, text: len(text.token_ids)),
+        "ratio / token of the order": lambda result: result.llr,
+        "order / token": lambda result: result.command_score,
+    }
+    lost = {}
+    for name, measure in measures.items():
+        values = sorted((measure(result) for result in others), reverse=True)
+        threshold = values[int(0.01 * len(values))]
+        lost[name] = float(np.mean([measure(result) <= threshold for result in orders]))
+    return lost
+
+
 def table(measured: Mapping[str, Any]) -> str:
     """The figures as a table in Markdown."""
     config = measured["config"]
@@ -334,6 +366,10 @@ def table(measured: Mapping[str, Any]) -> str:
     for name, row in measured["figures"].items():
         shares = " | ".join(f"{100 * value:.1f} %" for key, value in row.items() if key != "num_clips")
         (lines if "right" in row else other_lines).append(f"| {name} | {row['num_clips']} | {shares} |")
+    measures = measured.get("measures", {})
+    if measures:
+        other_lines += ["", "| measure by itself | orders lost where 1 % of the rest is taken |", "|---|---|"]
+        other_lines += [f"| {name} | {100 * lost:.1f} % |" for name, lost in measures.items()]
     return "\n".join([*lines, *other_lines])
 
 
