@@ -41,6 +41,7 @@ LM_WEIGHT = 0.5
 WORD_BONUS = 2.0
 # A trigram decides over three words, and a word has 20 frames here; other settings are the defaults.
 LM_COMMIT_DELAY_FRAMES = 96
+BEAM_THRESHOLD = 12.0  # flashlight has 10
 TOLERANCE = 1e-3  # of a comparison of scores
 
 
@@ -183,6 +184,7 @@ def beam_config(beam_size: int, *, lexicon: bool) -> CtcBeamConfig:
         lm_weight=LM_WEIGHT,
         word_bonus=WORD_BONUS,
         oov_cost=float("inf"),
+        beam_threshold=BEAM_THRESHOLD,
         max_commit_delay_frames=LM_COMMIT_DELAY_FRAMES if lexicon else CtcBeamConfig.max_commit_delay_frames,
     )
 

@@ -50,7 +50,9 @@ def flashlight(job: dict[str, Any], tokens: list[str]) -> Decode:
     )
 
     blank = 0
-    space = tokens.index(" ") if " " in tokens else -1
+    # Without a token for the space another one has to be named that no word has; the blank would not do.
+    has_space = " " in tokens
+    silence = tokens.index(" " if has_space else "<unk>")
     common = {
         "beam_size": job["beam_size"],
         "beam_size_token": 20,
@@ -61,7 +63,7 @@ def flashlight(job: dict[str, Any], tokens: list[str]) -> Decode:
     }
     if not job["lexicon"]:
         free = LexiconFreeDecoder(
-            LexiconFreeDecoderOptions(lm_weight=0.0, **common), ZeroLM(), max(space, 0), blank, []
+            LexiconFreeDecoderOptions(lm_weight=0.0, **common), ZeroLM(), silence, blank, []
         )
 
         def decode_free(rows: Any) -> str:
@@ -78,16 +80,16 @@ def flashlight(job: dict[str, Any], tokens: list[str]) -> Decode:
     words = Path(job["lexicon"]).read_text().split()
     dictionary = Dictionary([*words, "<unk>"])
     lm = KenLM(job["lm"], dictionary)
-    if space >= 0:
+    if has_space:
         places = {token: i for i, token in enumerate(tokens)}
-        spellings = {word: [*(places[letter] for letter in word), space] for word in words}
+        spellings = {word: [*(places[letter] for letter in word), silence] for word in words}
     else:
         import sentencepiece
 
         places = {token: i for i, token in enumerate(tokens)}
         pieces = sentencepiece.SentencePieceProcessor(model_file=job["sentencepiece"])
         spellings = {word: [places.get(piece, -1) for piece in pieces.encode(word, out_type=str)] for word in words}
-    trie = Trie(len(tokens), max(space, 0))
+    trie = Trie(len(tokens), silence)
     start = lm.start(False)
     for word, spelling in spellings.items():
         if -1 not in spelling:
@@ -98,7 +100,7 @@ def flashlight(job: dict[str, Any], tokens: list[str]) -> Decode:
         LexiconDecoderOptions(lm_weight=1.15, word_score=1.5, unk_score=float("-inf"), **common),
         trie,
         lm,
-        max(space, 0),
+        silence,
         blank,
         dictionary.get_index("<unk>"),
         [],

@@ -745,28 +745,26 @@ bool CtcBeamDecoder::ends_token(std::int32_t node) const {
 // Drops the texts that disagree with the best one on what is older than the limit.
 void CtcBeamDecoder::commit_what_is_old() {
   const Text& best = best_text();
-  const auto older_than = [&](std::int32_t delay) {
-    std::int32_t node = best.node;
-    while (node != agreed_ && trie_[node].birth > num_frames_ - delay) node = trie_[node].parent;
-    return node;
-  };
-  std::int32_t node = older_than(config_.max_commit_delay_frames);
+  std::int32_t node = best.node;
+  while (node != agreed_ && trie_[node].birth > num_frames_ - config_.max_commit_delay_frames) {
+    node = trie_[node].parent;
+  }
   while (node != agreed_ && !ends_token(node)) node = trie_[node].parent;
   bool within_word = false;
+  std::int32_t depth = trie_[node].depth;
   if (node == agreed_ && commits_words_) {
-    const std::int32_t frames = std::numeric_limits<std::int32_t>::max() / kUnfinishedWordFactor;
-    node = older_than(std::min(config_.max_commit_delay_frames, frames) * kUnfinishedWordFactor);
-    // Where a token of the best alignment ends.
+    // The end of a word is waited for, but not for ever.
+    const std::int64_t wait = std::int64_t{kUnfinishedWordFactor} * config_.max_commit_delay_frames;
     std::int32_t moment = best.best.moment;
-    while (moment != kNone && moments_[static_cast<std::size_t>(moment)].depth > trie_[node].depth) {
+    while (moment != kNone && moments_[static_cast<std::size_t>(moment)].start > num_frames_ - wait) {
       moment = moments_[static_cast<std::size_t>(moment)].previous;
     }
-    const std::int32_t depth = moment == kNone ? 0 : moments_[static_cast<std::size_t>(moment)].depth;
+    depth = moment == kNone ? 0 : moments_[static_cast<std::size_t>(moment)].depth;
+    within_word = depth > std::max(boundary_depth_, committed_depth_);
+    node = best.node;
     while (node != agreed_ && trie_[node].depth > depth) node = trie_[node].parent;
-    within_word = node != agreed_;
   }
-  if (node == agreed_) return;
-  const std::int32_t depth = trie_[node].depth;
+  if (node == agreed_ && !within_word) return;
   scores_.assign(texts_.size(), 0.0);
   const auto mark = [this](std::int32_t at) {
     if (trie_[at].slot != kNone) scores_[static_cast<std::size_t>(trie_[at].slot)] = kOut;
