@@ -16,7 +16,9 @@ from edgeasr.train.score import ErrorCounts, count_errors
 from edgeasr.train.transcriber import BundleTranscriber
 
 # Character error rates in percent that the student must not exceed, greedy.
-LIMITS = {"librispeech.dev": 28.0, "commonvoice.dev": 35.0, "speechocean.dev": 35.0}
+LIMITS = {"librispeech.dev": 24.0, "commonvoice.dev": 33.0, "speechocean.dev": 30.0}
+# Word error rates in percent that it must not exceed with its language model.
+WORD_LIMITS = {"librispeech.dev": 32.0, "commonvoice.dev": 50.0, "speechocean.dev": 40.0}
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,8 @@ def transcripts(samples_dir: Path) -> dict[Path, str]:
 
 def test_the_bundle_is_whole_and_small():
     bundle = verify_bundle(find_bundle("en-small"))
-    assert sum(file.bytes for file in bundle.files.values()) <= 8_000_000
+    assert bundle.files[bundle.model.file].bytes <= 8_000_000
+    assert bundle.files[bundle.language_model].bytes <= 10_000_000
     frames = bundle.model.chunk_frames + bundle.model.lookahead_frames
     assert frames * bundle.frontend.hop_length / bundle.sample_rate <= 0.48
 
@@ -41,7 +44,8 @@ def test_the_card_states_float_and_int8_greedy_and_beam(greedy):
     for name, limit in LIMITS.items():
         assert systems["en-small int8 greedy"][name]["cer_percent"]["value"] <= limit
     for precision in ("int8", "float32"):
-        assert f"en-small {precision} beam 8" in systems
+        assert f"en-small {precision} beam 64" in systems
+        assert f"en-small {precision} beam 64 + LM" in systems
     pooled = {
         precision: sum(
             (ErrorCounts(**systems[f"en-small {precision} greedy"][name]["characters"]) for name in LIMITS),
@@ -50,6 +54,11 @@ def test_the_card_states_float_and_int8_greedy_and_beam(greedy):
         for precision in ("int8", "float32")
     }
     assert 100 * (pooled["int8"].rate - pooled["float32"].rate) <= 0.3
+
+
+def test_every_way_of_decoding_is_calibrated():
+    for way in ({"decoder": "greedy"}, {"lm": "none"}, {}):
+        assert Recognizer("en-small", **way).calibrated
 
 
 def test_it_hears_the_samples(greedy, samples_dir):
@@ -81,3 +90,5 @@ def test_error_rates_on_clips_of_the_development_sets(greedy, data_dir, name):
     sets = find_sets(data_dir, [name], english, limit=40)
     row = summarise(measure(lambda: BundleTranscriber(greedy), sets, english).results)[0]
     assert 100 * row.cer.value <= LIMITS[name]
+    row = summarise(measure(lambda: BundleTranscriber(Recognizer("en-small")), sets, english).results)[0]
+    assert 100 * row.wer.value <= WORD_LIMITS[name]
