@@ -102,10 +102,10 @@ Hotwords::Hotwords(std::vector<Phrase> phrases) : phrases_(checked(std::move(phr
 
 // Nodes are numbered by depth, so that the shorter ones that a node may fall back to are linked before it.
 void Hotwords::link() {
-  for (State state = 0; state < nodes_.size(); ++state) {
-    for (std::uint32_t e = 0; e < nodes_[state].num_edges; ++e) {
-      const Edge& edge = edges_[nodes_[state].first_edge + e];
-      nodes_[edge.to].fail = advance(nodes_[state].fail, static_cast<char>(edge.label));
+  for (const Node& node : nodes_) {
+    for (std::uint32_t e = 0; e < node.num_edges; ++e) {
+      const Edge& edge = edges_[node.first_edge + e];
+      nodes_[edge.to].fail = advance(node.fail, static_cast<char>(edge.label));
     }
   }
 }

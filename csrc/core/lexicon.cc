@@ -21,7 +21,7 @@ void require_one_word(std::string_view text, const char* what) {
 Lexicon::Lexicon(const std::vector<Entry>& entries) {
   struct Item {
     std::string_view spelling;
-    std::uint32_t entry;
+    std::uint32_t entry = 0;
   };
   std::vector<Item> items;
   items.reserve(entries.size());

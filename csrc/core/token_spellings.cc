@@ -91,7 +91,7 @@ TokenSpellings spell_tokens(const TokenNames& tokens, std::int32_t blank_id) {
       }
     }
   }
-  return TokenSpellings(spellings, blank_id);
+  return {spellings, blank_id};
 }
 
 }  // namespace edgeasr

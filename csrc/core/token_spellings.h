@@ -55,7 +55,7 @@ class TokenSpellings {
   // bit 1, with one at the start; bit 2, at the end; bit 3, at both.
   struct Piece {
     std::string bytes;
-    unsigned ways;
+    unsigned ways = 0;
   };
 
   std::string pool_;
