@@ -94,7 +94,7 @@ class Calibration:
         >>> calibration = Calibration(bias=1.5, weights=weights)
         >>> sure = Evidence(-0.05, 1.0, 0.98, 0.95, 0.01, 5, 0.4)
         >>> round(calibration.probability(sure), 2)
-        0.96
+        0.93
 
     Attributes:
         bias: The constant.

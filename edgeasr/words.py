@@ -120,8 +120,8 @@ class WordDecoder:
         >>> words = WordDecoder(CtcGreedyDecoder(4), tokens=table, timing=WordTiming(frame_s=0.02), rows_per_read=20)
         >>> words.accept(np.log([[0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.1, 0.7]]).astype(np.float32))
         >>> words.finish()
-        >>> words.committed
-        [Word(text='hi', start=0.0, end=0.04, confidence=0.49, accepted=True)]
+        >>> [(word.text, word.start, word.end, round(word.confidence, 2)) for word in words.committed]
+        [('hi', 0.0, 0.04, 0.49)]
     """
 
     def __init__(
