@@ -62,9 +62,7 @@ def flashlight(job: dict[str, Any], tokens: list[str]) -> Decode:
         "criterion_type": CriterionType.CTC,
     }
     if not job["lexicon"]:
-        free = LexiconFreeDecoder(
-            LexiconFreeDecoderOptions(lm_weight=0.0, **common), ZeroLM(), silence, blank, []
-        )
+        free = LexiconFreeDecoder(LexiconFreeDecoderOptions(lm_weight=0.0, **common), ZeroLM(), silence, blank, [])
 
         def decode_free(rows: Any) -> str:
             best = free.decode(rows.ctypes.data, *rows.shape)[0]
