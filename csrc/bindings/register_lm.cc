@@ -151,7 +151,8 @@ void register_lm(py::module_& m) {
                                return counts;
                              })
       .def("find", &NgramLm::find, py::arg("word"))
-      .def("word", [](const NgramLm& model, WordId id) { return show_word(model, id); }, py::arg("word_id"))
+      .def(
+          "word", [](const NgramLm& model, WordId id) { return show_word(model, id); }, py::arg("word_id"))
       .def("words",
            [](const NgramLm& model) {
              py::list words;

@@ -206,7 +206,8 @@ void ArpaReader::take_ngram(std::string_view line) {
   for (std::size_t place = 0; place < length_; ++place) {
     const std::string_view word = fields_[place + 1];
     if (length_ == 1) {
-      if (word.find('\0') != std::string_view::npos || !is_utf8(word)) refuse("the word " + quote(word) + " is not UTF-8");
+      if (word.find('\0') != std::string_view::npos || !is_utf8(word))
+        refuse("the word " + quote(word) + " is not UTF-8");
       const std::size_t known = index_.size();
       const std::uint32_t number = index_.add(word == "<UNK>" ? "<unk>" : word);
       if (number != known) refuse("the word " + quote(word) + " stands twice");

@@ -977,8 +977,8 @@ void CtcBeamDecoder::append_tokens(const Text& text, std::int32_t up_to_depth, H
 
 // The tokens' text, each word as the lexicon writes it.
 std::string CtcBeamDecoder::spell(const std::vector<std::int32_t>& token_ids) const {
-  if (spellings_ == nullptr) return std::string();
-  const std::string spelled = spellings_->text(token_ids);
+  if (spellings_ == nullptr) return {};
+  std::string spelled = spellings_->text(token_ids);
   if (!rewrites()) return spelled;
   const Lexicon& lexicon = context_->words->lexicon();
   std::string text;

@@ -278,7 +278,7 @@ class Grammar::Compiler {
 
   // --- Nodes. ---
 
-  void require_room() {
+  void require_room() const {
     const auto limit = static_cast<std::size_t>(graph_.limits.max_nodes);
     if (graph_.nodes.size() >= limit || graph_.targets.size() + graph_.edges.size() >= 4 * limit ||
         num_steps_ >= 8 * limit) {
@@ -397,6 +397,7 @@ class Grammar::Compiler {
       }
       case Kind::kAlternatives: {
         std::vector<NodeId> starts;
+        starts.reserve(expression.items.size());
         for (const GrammarExpression& item : expression.items) starts.push_back(build(item, next, left, right));
         return split(starts);
       }
@@ -914,7 +915,10 @@ bool Grammar::parse(const std::string& text, GrammarParse& found) const {
   const auto leads_on = [&](NodeId id, std::size_t position, Mode mode) {
     const Node& node = graph.nodes[id];
     if (node.kind != NodeKind::kBranch || node.c != kNoNode) return true;
-    if (mode == kPending && position < words.size() && words[position++] != ' ') return false;
+    if (mode == kPending && position < words.size()) {
+      if (words[position] != ' ') return false;
+      ++position;
+    }
     return position < words.size() && graph.follow(node, static_cast<std::uint8_t>(words[position])) != kNoNode;
   };
   while (!work.empty() && last < 0) {
@@ -1021,6 +1025,7 @@ bool Grammar::parse(const std::string& text, GrammarParse& found) const {
       open.pop_back();
     }
   }
+  if (block == nullptr) return false;  // not reached: every way ends with a sentence
   for (const auto& [name, value] : block->slots) {
     const auto same = [&name = name](const GrammarSlot& slot) { return slot.name == name; };
     if (std::none_of(found.slots.begin(), found.slots.end(), same)) {

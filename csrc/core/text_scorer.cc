@@ -302,7 +302,7 @@ bool TextScorer::add_letter(State& state, char byte) {
   if (starts_character(byte)) ++state.num_letters;
   if (words_ != nullptr) {
     if (state.node != Lexicon::kNone) state.node = words_->lexicon().child(state.node, byte);
-    if (state.hotword_node != Lexicon::kNone) {
+    if (hotwords_ != nullptr && state.hotword_node != Lexicon::kNone) {
       state.hotword_node = hotwords_->words().child(state.hotword_node, byte);
     }
     const OpenWord word = open_word(state.node, state.hotword_node, state.num_letters);
