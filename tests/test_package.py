@@ -62,7 +62,7 @@ def test_the_first_command_prints_the_words_of_a_recording() -> None:
 
 def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
-    python, stream = blocks("python")
+    python, stream, context = blocks("python")
     lines = [line for line in python.splitlines() if line]
     assert len(lines) <= 10
     names: dict[str, object] = {}
@@ -72,6 +72,7 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: 
     silence = b"\0" * 9600
     names["blocks_from_somewhere"] = [memoryview(silence).cast("h")] * 3
     exec(stream, names)
+    exec(context, names)
 
 
 def test_commands_and_links_of_the_readme_exist() -> None:
