@@ -96,7 +96,7 @@ class SortedSet {
 
     Shape() = default;
     Shape(std::uint64_t set_size, std::uint64_t set_universe) : size(set_size), universe(set_universe) {
-      if (universe > size) low_bits = bit_width(universe / (size > 0 ? size : 1)) - 1;
+      if (universe > size) low_bits = bit_width(universe / (size > 0 ? size : 1) >> 1U);
       if (low_bits > PackedArray::kMaxWidth) low_bits = PackedArray::kMaxWidth;
       num_zeros = (universe >> low_bits) + 1;
     }

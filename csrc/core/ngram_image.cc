@@ -113,6 +113,7 @@ std::uint64_t text_size_of(const NgramTable& table) {
 
 std::vector<std::uint64_t> counts_of(const NgramTable& table) {
   std::vector<std::uint64_t> counts;
+  counts.reserve(table.levels.size());
   for (const NgramTable::Level& level : table.levels) counts.push_back(level.size());
   return counts;
 }
@@ -258,7 +259,7 @@ std::vector<float> train_codebook(const std::vector<float>& values, std::size_t 
       std::size_t end = kBins;
       if (code + 1 < size) {
         const double border = ((codes[code] + codes[code + 1]) / 2 - low) / width;
-        end = std::clamp(static_cast<std::size_t>(std::max(0.0, border) + 0.5), begin, kBins);
+        end = std::clamp(static_cast<std::size_t>(std::llround(std::max(0.0, border))), begin, kBins);
       }
       const double count = number[end] - number[begin];
       if (count > 0.5) codes[code] = (total[end] - total[begin]) / count;
@@ -267,6 +268,7 @@ std::vector<float> train_codebook(const std::vector<float>& values, std::size_t 
     std::sort(codes.begin(), codes.end());
   }
   std::vector<float> book;
+  book.reserve(codes.size());
   for (const double code : codes) book.push_back(static_cast<float>(code));
   return book;
 }
@@ -436,7 +438,7 @@ NgramImageView view_image(const std::uint8_t* data, std::uint64_t size, const st
   view.bucket_bits = static_cast<int>(header.bucket_bits);
   const std::uint8_t* codebook = data + header.codebooks.offset;
   const auto take_codes = [&](std::vector<float>& codes, std::uint32_t bits) {
-    codes.resize(std::size_t{1} << bits);
+    codes.resize(std::size_t{1} << std::min(bits, 8U));
     std::memcpy(codes.data(), codebook, codes.size() * sizeof(float));
     codebook += codes.size() * sizeof(float);
     for (const float code : codes) {
@@ -474,9 +476,10 @@ NgramTable read_image(const NgramImageView& view) {
       for (WordId id = 0; id < num_words; ++id) level.words[id] = id;
     } else {
       level.parents.resize(size);
+      const std::uint64_t vocab_size = view.vocab_size > 0 ? view.vocab_size : 1;
       view.levels[number].set.for_each([&](std::uint64_t place, std::uint64_t key) {
-        level.parents[place] = static_cast<std::uint32_t>(key / view.vocab_size);
-        level.words[place] = static_cast<WordId>(key % view.vocab_size);
+        level.parents[place] = static_cast<std::uint32_t>(key / vocab_size);
+        level.words[place] = static_cast<WordId>(key % vocab_size);
       });
     }
     level.scores.resize(size);
