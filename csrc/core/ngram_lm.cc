@@ -60,7 +60,7 @@ class File {
 std::shared_ptr<const NgramLm> NgramLm::open(const std::string& path) {
   const File file(path);
   const std::size_t size = file.size();
-  std::array<std::uint8_t, 1U << 16U> block;
+  std::array<std::uint8_t, 1U << 16U> block{};
   std::size_t count = file.read(block.data(), block.size());
   if (!is_image(block.data(), count)) {
     ArpaReader reader(path);
