@@ -353,7 +353,7 @@ void write_arpa(const NgramTable& table, const std::function<void(std::string_vi
     std::array<char, 32> digits{};
     // A weight of -0.0 is a mark of this package.
     const auto log10 = static_cast<float>(value / kLog10) + 0.0F;
-    const char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), log10).ptr;
+    char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), log10).ptr;
     text.append(digits.data(), end);
   };
   for (std::size_t number = 0; number < table.levels.size(); ++number) {

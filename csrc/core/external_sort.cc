@@ -19,7 +19,7 @@ namespace {
 
 }  // namespace
 
-TempFile::TempFile(const std::string& folder) : folder_(folder), descriptor_(-1) {
+TempFile::TempFile(const std::string& folder) : folder_(folder) {
   std::string path = folder + "/edgeasr-XXXXXX";
   descriptor_ = ::mkstemp(path.data());
   if (descriptor_ < 0) refuse(folder_, "made");

@@ -29,7 +29,7 @@ class TempFile {
 
  private:
   std::string folder_;
-  int descriptor_;
+  int descriptor_ = -1;
 };
 
 // Records in the order in which they came, in memory up to a limit, and from there on in a temporary file.
@@ -111,6 +111,7 @@ inline std::uint64_t key_bits(const Key128& key, int shift, int bits) {
 // The key moved up by `bits` (1 to 32), and `value` below.
 inline std::uint64_t key_append(std::uint64_t key, int bits, std::uint64_t value) { return (key << bits) | value; }
 inline Key128 key_append(const Key128& key, int bits, std::uint64_t value) {
+  // NOLINTNEXTLINE(clang-analyzer-core.BitwiseShift): 1 to 32 by contract
   return {(key.high << bits) | (key.low >> (64 - bits)), (key.low << bits) | value};
 }
 // The key moved down by `bits` (1 to 32).

@@ -26,7 +26,7 @@ bool is_space(char letter) {
 // Counts of an n-gram, its words packed from the last word but one to the first, then the last.
 template <class Key>
 struct CountRecord {
-  Key key;
+  Key key{};
   std::uint32_t adjusted = 0;
   std::uint32_t pruned = 0;
 };
@@ -34,7 +34,7 @@ struct CountRecord {
 // What an n-gram adds to the lower order's probability, its words packed from the last to the first.
 template <class Key>
 struct ProbRecord {
-  Key key;
+  Key key{};
   float prob = 0.0F;
   float weight = 0.0F;
 };
