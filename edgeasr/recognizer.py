@@ -248,7 +248,7 @@ class Recognizer:
             for block in reader.blocks():
                 partial = stream.accept(block)
                 if on_progress is not None:
-                    on_progress(partial.duration, reader.duration)
+                    on_progress(partial.time_s, reader.duration)
             transcript = stream.finish()
             return replace(transcript, warnings=(reader.damage,)) if reader.damage else transcript
 

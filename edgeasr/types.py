@@ -133,22 +133,28 @@ class Transcript:
 class Partial:
     """What a stream has understood so far. Immutable: any thread may read it while the stream goes on.
 
-    The first `num_committed_words` words are final: no later audio changes them. Making a partial costs the
-    same however long the stream has run; `words` and `text` are put together when they are read.
+    No later audio changes the committed words; the tentative ones may still change. Making a partial costs the
+    same however long the stream has run; the words are put together when they are read. Of a stream with endpoints, it
+    is about the utterance that is being spoken.
 
     Example:
-        >>> partial = Partial([Word("good", 0.1, 0.3, 0.9)], (Word("mor", 0.4, 0.5, 0.6),), duration=0.8)
+        >>> partial = Partial([Word("good", 0.1, 0.3, 0.9)], (Word("mor", 0.4, 0.5, 0.6),), 0.8)
         >>> partial.text, partial.num_committed_words
         ('good mor', 1)
+        >>> match partial:
+        ...     case Partial(committed, tentative):
+        ...         print([word.text for word in tentative])
+        ['mor']
     """
 
-    __slots__ = ("_calibrated", "_committed", "_duration", "_num_committed_words", "_tail", "_unsure_mark")
+    __slots__ = ("_calibrated", "_committed", "_num_committed_words", "_tentative", "_time_s", "_unsure_mark")
+    __match_args__ = ("committed", "tentative")
 
     def __init__(
         self,
         committed: Sequence[Word],
-        tail: tuple[Word, ...],
-        duration: float,
+        tentative: tuple[Word, ...],
+        time_s: float,
         *,
         calibrated: bool = False,
         unsure_mark: str = UNSURE_MARK,
@@ -156,15 +162,15 @@ class Partial:
         """Keeps the list of committed words, which may grow at its end but must not change otherwise."""
         self._committed = committed
         self._num_committed_words = len(committed)
-        self._tail = tail
-        self._duration = duration
+        self._tentative = tentative
+        self._time_s = time_s
         self._calibrated = calibrated
         self._unsure_mark = unsure_mark
 
     @property
-    def duration(self) -> float:
+    def time_s(self) -> float:
         """Seconds of audio that the stream had been given."""
-        return self._duration
+        return self._time_s
 
     @property
     def num_committed_words(self) -> int:
@@ -184,20 +190,36 @@ class Partial:
     @property
     def words(self) -> tuple[Word, ...]:
         """All words so far, the committed ones first, accepted or not."""
-        return (*islice(self._committed, self._num_committed_words), *self._tail)
+        return (*self.committed, *self._tentative)
 
     @property
-    def tail(self) -> tuple[Word, ...]:
+    def committed(self) -> tuple[Word, ...]:
+        """The words that are final."""
+        return tuple(islice(self._committed, self._num_committed_words))
+
+    @property
+    def tentative(self) -> tuple[Word, ...]:
         """The words that may still change."""
-        return self._tail
+        return self._tentative
 
     @property
     def text(self) -> str:
         """All words so far, separated by spaces, with a mark in place of those that are not accepted."""
         return text_of(self.words, self._unsure_mark)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Partial):
+            return NotImplemented
+        return self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> tuple[object, ...]:
+        return (self.committed, self._tentative, self._time_s, self._calibrated, self._unsure_mark)
+
     def __repr__(self) -> str:
-        return f"Partial({self.text!r}, duration={self.duration})"
+        return f"Partial({self.text!r}, time_s={self._time_s})"
 
 
 def shown(words: Iterable[Word], unsure_mark: str, *, accepted: bool = True) -> list[Word]:

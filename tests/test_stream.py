@@ -103,7 +103,7 @@ def test_partials_depend_on_the_sound_alone(name: str, num_samples: int, data: s
         partial = stream.accept(piece)
     whole = other.accept(waveform)
     assert (partial.words, partial.num_committed_words) == (whole.words, whole.num_committed_words)
-    assert partial.duration == whole.duration == num_samples / 16000
+    assert partial.time_s == whole.time_s == num_samples / 16000
 
 
 def test_committed_words_are_final() -> None:
@@ -176,7 +176,7 @@ def test_after_finish_only_reset_helps() -> None:
     words = before.words
     stream.reset()
     assert stream.partial.words == ()
-    assert stream.partial.duration == 0.0
+    assert stream.partial.time_s == 0.0
     assert before.words == words
     stream.accept(waveform)
     assert stream.finish() == transcript

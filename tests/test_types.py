@@ -24,7 +24,7 @@ def test_results_cannot_be_changed() -> None:
             setattr(result, name, None)
     partial = Partial([GOOD], (), 0.5)
     with pytest.raises(AttributeError):
-        partial.duration = 1.0  # type: ignore[misc]
+        partial.time_s = 1.0  # type: ignore[misc]
 
 
 def test_a_partial_does_not_see_words_that_are_committed_later() -> None:
@@ -34,7 +34,7 @@ def test_a_partial_does_not_see_words_that_are_committed_later() -> None:
     assert partial.text == "good morning"
     assert partial.words == (GOOD, MORNING)
     assert partial.num_committed_words == 1
-    assert partial.tail == (MORNING,)
+    assert partial.tentative == (MORNING,)
 
 
 def test_confidence_of_a_segment_is_the_share_of_words_expected_to_be_right() -> None:
@@ -89,3 +89,16 @@ def test_partials_show_the_mark_too() -> None:
     assert partial.calibrated
     assert len(partial.words) == 4
     assert Partial(committed, (), 1.0, unsure_mark="").text == "a"
+
+
+def test_partials_are_compared_by_value() -> None:
+    committed = [GOOD]
+    partial = Partial(committed, (MORNING,), 0.8)
+    committed.append(MORNING)  # the stream goes on
+    same = Partial([GOOD], (MORNING,), 0.8)
+    assert partial == same and hash(partial) == hash(same)
+    for other in (Partial([GOOD, MORNING], (), 0.8), Partial([GOOD], (MORNING,), 0.9), Partial([GOOD], (), 0.8), "x"):
+        assert partial != other
+    match partial:
+        case Partial(before, after):
+            assert (before, after) == ((GOOD,), (MORNING,))

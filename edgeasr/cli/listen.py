@@ -80,7 +80,7 @@ class LiveText:
                 self._marked = not word.accepted
             self._num_shown = partial.num_committed_words
         if self._terminal:
-            tail = shown(partial.tail, partial.unsure_mark)
+            tail = shown(partial.tentative, partial.unsure_mark)
             if self._marked and tail and not tail[0].accepted:
                 del tail[0]  # the mark stands there already
             self._draw_tail(" ".join(word.text for word in tail))
