@@ -57,6 +57,16 @@ def test_quantised_weights_use_seven_bits(tone_recipe, tmp_path):
     assert all(np.abs(w.astype(int)).max() <= 64 for w in weights)
 
 
+def test_graph_has_no_operator_that_rounds_by_processor(tone_recipe, tmp_path):
+    import onnx
+
+    recipe = read_recipe(tone_recipe)
+    bundle = export_bundle(Student(recipe.student), recipe, tmp_path / "bundle")
+    operators = {node.op_type for node in onnx.load(str(bundle.model_path)).graph.node}
+    assert "MatMulInteger" in operators
+    assert not operators & {"Softmax", "LogSoftmax"}
+
+
 def test_a_trained_run_exports_and_transcribes(tone_recipe, tone_data, tmp_path):
     from edgeasr import Recognizer
 
