@@ -14,7 +14,7 @@ namespace {
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little-endian, and read as it is");
 
 constexpr char kMagic[9] = "edgeLM\r\n";
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 constexpr std::size_t kSectionsPerLevel = 4;
 
 using Section = NgramImageView::Section;
@@ -47,15 +47,22 @@ constexpr std::size_t kSamples = 1;
 constexpr std::size_t kLow = 2;
 constexpr std::size_t kEntries = 3;
 
+// How many bits the score of an n-gram has; no more than it takes to give each word a code.
+std::uint32_t score_bits(const Header& header, std::size_t level) {
+  if (level > 0 || header.score_bits == kFloatBits) return header.score_bits;
+  const auto enough = static_cast<std::uint32_t>(std::max(1, bit_width(header.vocab_size - 1)));
+  return std::max(header.score_bits, std::min(header.score_bits + kExtraWordBits, enough));
+}
+
 int entry_bits(const Header& header, std::size_t level) {
   const bool highest = level + 1 == header.order;
-  return static_cast<int>(header.score_bits + (highest ? 0 : header.backoff_bits));
+  return static_cast<int>(score_bits(header, level) + (highest ? 0 : header.backoff_bits));
 }
 
 std::uint64_t codebook_floats(const Header& header, std::size_t level) {
   if (header.score_bits == kFloatBits) return 0;
   const bool highest = level + 1 == header.order;
-  return (std::uint64_t{1} << header.score_bits) + (highest ? 0 : std::uint64_t{1} << header.backoff_bits);
+  return (std::uint64_t{1} << score_bits(header, level)) + (highest ? 0 : std::uint64_t{1} << header.backoff_bits);
 }
 
 SortedSet::Shape level_shape(const Header& header, std::size_t level) {
@@ -298,7 +305,8 @@ void write_entries(const NgramTable::Level& level, const Header& header, std::si
     }
     return;
   }
-  const std::vector<float> scores = train_codebook(level.scores, std::size_t{1} << header.score_bits);
+  const std::uint32_t code_bits = score_bits(header, number);
+  const std::vector<float> scores = train_codebook(level.scores, std::size_t{1} << code_bits);
   codebook = std::copy(scores.begin(), scores.end(), codebook);
   std::vector<float> backoffs;
   if (weights) {
@@ -312,7 +320,7 @@ void write_entries(const NgramTable::Level& level, const Header& header, std::si
   for (std::size_t place = 0; place < level.size(); ++place) {
     std::uint64_t entry = nearest_code(scores, 0, level.scores[place]);
     if (weights && is_context(level.backoffs[place])) {
-      entry |= static_cast<std::uint64_t>(nearest_code(backoffs, 1, level.backoffs[place])) << header.score_bits;
+      entry |= static_cast<std::uint64_t>(nearest_code(backoffs, 1, level.backoffs[place])) << code_bits;
     }
     PackedArray::set(entries, bits, place, entry);
   }
@@ -438,7 +446,7 @@ NgramImageView view_image(const std::uint8_t* data, std::uint64_t size, const st
   view.bucket_bits = static_cast<int>(header.bucket_bits);
   const std::uint8_t* codebook = data + header.codebooks.offset;
   const auto take_codes = [&](std::vector<float>& codes, std::uint32_t bits) {
-    codes.resize(std::size_t{1} << std::min(bits, 8U));
+    codes.resize(std::size_t{1} << bits);
     std::memcpy(codes.data(), codebook, codes.size() * sizeof(float));
     codebook += codes.size() * sizeof(float);
     for (const float code : codes) {
@@ -454,7 +462,8 @@ NgramImageView view_image(const std::uint8_t* data, std::uint64_t size, const st
     }
     level.entries = PackedArray(data + sections[kEntries].offset, entry_bits(header, number));
     if (!floats) {
-      take_codes(level.scores, header.score_bits);
+      level.score_bits = static_cast<int>(score_bits(header, number));
+      take_codes(level.scores, score_bits(header, number));
       if (number + 1 < header.order) take_codes(level.backoffs, header.backoff_bits);
     }
   }

@@ -10,8 +10,9 @@
 //               the set is the place of the score and the backoff weight (not in the highest order).
 //   codebooks   for each order, where scores are quantised: the values that the codes of scores and weights stand for
 //
-// Scores and weights are natural logarithms, float32 or codes of 1 to 8 bits. A weight of -0.0 marks an n-gram that no
-// n-gram of the model goes on from: it need not be remembered.
+// Scores and weights are natural logarithms, float32 or codes of 1 to 8 bits; codes of the scores of order 1, which are
+// few and where most of a coarse code's error would come from, are 4 bits wider. A weight of -0.0 marks an n-gram that
+// no n-gram of the model goes on from: it need not be remembered.
 #pragma once
 
 #include <array>
@@ -32,6 +33,7 @@ using WordId = std::uint32_t;
 constexpr int kMaxNgramOrder = 6;
 constexpr int kFloatBits = 32;
 constexpr int kMaxCodeBits = 8;
+constexpr int kExtraWordBits = 4;
 
 // Whether the backoff weight is that of an n-gram which others go on from.
 inline bool is_context(float backoff) { return backoff != 0.0F || !std::signbit(backoff); }
@@ -46,6 +48,7 @@ struct NgramImageView {
   struct Level {
     SortedSet set;
     PackedArray entries;  // the score, and above it the backoff weight
+    int score_bits = kFloatBits;
     std::vector<float> scores;
     std::vector<float> backoffs;
   };
@@ -75,11 +78,11 @@ struct NgramImageView {
   std::uint64_t entry(std::size_t level, std::uint64_t place) const { return levels[level].entries[place]; }
   float score(std::size_t level, std::uint64_t entry) const {
     if (!quantised()) return to_float(static_cast<std::uint32_t>(entry));
-    return levels[level].scores[entry & ((std::uint64_t{1} << score_bits) - 1)];
+    return levels[level].scores[entry & ((std::uint64_t{1} << levels[level].score_bits) - 1)];
   }
   float backoff(std::size_t level, std::uint64_t entry) const {
     if (!quantised()) return to_float(static_cast<std::uint32_t>(entry >> 32));
-    return levels[level].backoffs[entry >> score_bits];
+    return levels[level].backoffs[entry >> levels[level].score_bits];
   }
 
   static float to_float(std::uint32_t bits) {
