@@ -79,6 +79,8 @@ class ModelConfig:
         output_name: Name of the output, (1, rows, vocab_size).
         output_kind: `log_probs` (natural logarithm, normalised) or `logits`.
         states: The state tensors, in any order.
+        weights_file: Name of the file with the weights, where they lie beside the graph (external data, in ONNX's
+            words) and are mapped into memory; None where the ONNX file holds them.
     """
 
     file: str
@@ -93,6 +95,12 @@ class ModelConfig:
     output_name: str = "log_probs"
     output_kind: str = "log_probs"
     states: tuple[StateConfig, ...] = ()
+    weights_file: str | None = None
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Names of the model's files."""
+        return (self.file,) if self.weights_file is None else (self.file, self.weights_file)
 
     @property
     def window_frames(self) -> int:
@@ -290,7 +298,7 @@ def write_bundle(
         frontend: What makes the model's features; its `sample_rate` is the bundle's.
         tokens: The token table.
         model: The model's contract; `model.file` is its name inside the bundle.
-        model_path: The ONNX file to copy.
+        model_path: The ONNX file to copy; the weights' file, if the model has one, lies beside it.
         readme: Text of the model card, `README.md`.
         decoder: Decoder defaults; their `beam.blank_id` must be that of `tokens`.
         timing: Shifts of word times.
@@ -312,8 +320,10 @@ def write_bundle(
             f"decoder.beam.blank_id is {decoder.beam.blank_id}, expected {tokens.blank_id} as in the tokens"
         )
     path.mkdir(parents=True, exist_ok=True)
-    if (path / model.file).resolve() != Path(model_path).resolve():
-        copyfile(model_path, path / model.file)
+    sources = [Path(model_path), *(Path(model_path).with_name(name) for name in model.files[1:])]
+    for source, file in zip(sources, model.files, strict=True):
+        if (path / file).resolve() != source.resolve():
+            copyfile(source, path / file)
     tokens.write(path / TOKENS_FILE)
     (path / README_FILE).write_text(readme, encoding="utf-8")
     config = {
@@ -332,7 +342,7 @@ def write_bundle(
         "timing": asdict(timing or TimingConfig()),
         "calibration": _calibration_json(calibration or {}),
         "card": dict(card or {}),
-        "files": {name: _describe_file(path / name) for name in (model.file, TOKENS_FILE, README_FILE)},
+        "files": {name: _describe_file(path / name) for name in (*model.files, TOKENS_FILE, README_FILE)},
     }
     _write_json(path, config)
     return read_bundle(path)
@@ -531,7 +541,7 @@ def _parse(path: Path, config: _Section) -> Bundle:
         section = config.section("language_model")
         language_model = section.file_name("file")
         section.done()
-    for name in (model.file, tokens_file, *([] if language_model is None else [language_model])):
+    for name in (*model.files, tokens_file, *([] if language_model is None else [language_model])):
         if name not in files:
             raise BundleError(f"{config.file}: files has no entry for {name}")
     bundle = Bundle(
@@ -575,6 +585,7 @@ def _parse_model(section: _Section) -> ModelConfig:
             _parse_state(_Section(section.file, f"model.states[{place}]", value))
             for place, value in enumerate(section.items("states"))
         ),
+        weights_file=section.file_name("weights_file") if section.has("weights_file") else None,
     )
     for part in (feature_input, output, section):
         part.done()
@@ -675,6 +686,7 @@ def _check_files(bundle: Bundle) -> None:
 def _model_json(model: ModelConfig) -> dict[str, Any]:
     return {
         "file": model.file,
+        **({} if model.weights_file is None else {"weights_file": model.weights_file}),
         "precision": model.precision,
         "input": {"name": model.input_name, "kind": "features", "layout": model.layout},
         "chunk_frames": model.chunk_frames,

@@ -174,8 +174,8 @@ def _load(bundle: Bundle, num_threads: int) -> Any:
     options.inter_op_num_threads = 1
     # A thread that spins while it waits for the next chunk of sound warms the board for nothing.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # The level above rearranges convolutions into blocks as wide as the processor's vectors, and so rounds differently on
-    # processors with and without AVX-512. The models here are no faster for it, and load slower.
+    # The level above rearranges convolutions into blocks as wide as the processor's vectors, and so rounds differently
+    # on processors with and without AVX-512. The models here are no faster for it, and load slower.
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.log_severity_level = 3
     try:

@@ -86,6 +86,21 @@ def test_what_is_written_is_what_was_read(path: Path, tmp_path: Path) -> None:
         assert (again.path / file.name).read_bytes() == file.read_bytes()
 
 
+def test_weights_may_lie_beside_the_graph(copy: Path, tmp_path: Path) -> None:
+    bundle = read_bundle(copy)
+    (copy / "model.weights").write_bytes(b"weights")
+    again = rewrite(bundle, tmp_path / "again", model=replace(bundle.model, weights_file="model.weights"))
+    assert again.model.files == ("model.int8.onnx", "model.weights")
+    assert (again.path / "model.weights").read_bytes() == b"weights"
+    verify_bundle(again.path)
+    (again.path / "model.weights").write_bytes(b"weight")
+    with pytest.raises(BundleError, match=r"model\.weights is damaged: it has 6 bytes, expected 7"):
+        read_bundle(again.path)
+    edit(again.path, lambda config: config["files"].pop("model.weights"))
+    with pytest.raises(BundleError, match=r"files has no entry for model\.weights"):
+        read_bundle(again.path)
+
+
 def test_a_bundle_may_be_written_in_place(copy: Path) -> None:
     bundle = read_bundle(copy)
     assert rewrite(bundle, copy, version="2").version == "2"
