@@ -207,9 +207,9 @@ def models_dirs() -> list[Path]:
 
 
 def list_bundles() -> dict[str, Path]:
-    """The bundles that ship with the package: their folders, by name."""
-    folders = [config.parent for models in models_dirs() for config in models.glob(f"*/{CONFIG_FILE}")]
-    return {folder.name: folder for folder in sorted(folders)}
+    """The bundles that ship with the package: their folders, by name; of one name the first on the package's path."""
+    folders = [config.parent for models in reversed(models_dirs()) for config in models.glob(f"*/{CONFIG_FILE}")]
+    return dict(sorted({folder.name: folder for folder in folders}.items()))
 
 
 def find_bundle(model: str | Path | None) -> Path:
