@@ -124,7 +124,7 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def runtime(session: nox.Session) -> None:
-    """Tests of the runtime where neither torch nor onnx is installed."""
+    """Tests of the runtime where neither torch nor onnx is installed, those in real time among them."""
     install_package(session, "python", "test")
     session.run("python", "-c", "import importlib.util as u; assert not any(map(u.find_spec, ('torch', 'onnx')))")
     session.run("pytest", "--ignore=tests/train", *session.posargs, env=INSTALLED)
@@ -132,7 +132,7 @@ def runtime(session: nox.Session) -> None:
 
 @nox.session(venv_backend="none")
 def tests(session: nox.Session) -> None:
-    """All tests in Python."""
+    """All tests in Python but those in real time, which need nothing that `runtime` does not have."""
     python = shared_python(session)
     install_package(session, python, "train", "test", "dev")
-    session.run(python, "-m", "pytest", *session.posargs, env=INSTALLED)
+    session.run(python, "-m", "pytest", "-m", "not real_time", *session.posargs, env=INSTALLED)

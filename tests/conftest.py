@@ -8,10 +8,15 @@ silently stops running is a broken test.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from sound_server import SoundServer
 
 # How long an example takes depends on what else the machine does.
 settings.register_profile("edgeasr", deadline=None)
@@ -38,6 +43,30 @@ def data_dir() -> Path:
     if not (path / "speech").is_dir():
         pytest.skip(NO_DATA)
     return path
+
+
+@pytest.fixture(scope="session")
+def _sound_server() -> Iterator[SoundServer]:
+    from sound_server import MISSING, SoundServer, missing
+
+    if missing():
+        pytest.skip(MISSING)
+    server = SoundServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def sound_server(_sound_server: SoundServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundServer]:
+    """A sound server whose microphone hears what is played, with PortAudio turned to it; skips without PulseAudio."""
+    from sound_server import restart_portaudio
+
+    with monkeypatch.context() as patch:
+        for name, value in _sound_server.env.items():
+            patch.setenv(name, value)
+        restart_portaudio()
+        yield _sound_server
+    restart_portaudio()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

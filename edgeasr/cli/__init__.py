@@ -22,6 +22,7 @@ from edgeasr.errors import EdgeAsrError
 COMMANDS = {
     "transcribe": "turn sound files into text",
     "listen": "turn what the microphone hears into text, live",
+    "devices": "list the microphones, and show how loud it is at one",
     "models": "list, show and verify bundles",
     "decode": "turn saved log-probs of any CTC model into text",
     "lm": "build, show, score, convert and mix language models",

@@ -13,6 +13,7 @@ from edgeasr.cli.common import (
     add_recognizer_arguments,
     fail,
     load_recognizer,
+    positive,
 )
 from edgeasr.types import Partial, Word, shown
 
@@ -22,8 +23,10 @@ LINE_PAUSE_S = 1.5
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
-    parser.add_argument("--device", metavar="NUMBER|NAME", help="the microphone (default: the system's)")
-    parser.add_argument("--list-devices", action="store_true", help="list the microphones and stop")
+    parser.add_argument(
+        "--device", metavar="NUMBER|NAME", help="the microphone, see `edgeasr devices` (default: the system's)"
+    )
+    parser.add_argument("--channel", type=positive, metavar="N", help="its channel N alone, counted from 1")
     add_recognizer_arguments(parser)
     add_context_arguments(parser)
     add_confidence_arguments(parser)
@@ -31,22 +34,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Listens until Ctrl-C."""
-    from edgeasr.microphone import Microphone, list_microphones
+    import numpy as np
 
-    if args.list_devices:
-        microphones = list_microphones()
-        for line in microphones:
-            print(line)
-        return 0 if microphones else fail("there is no microphone")
-    device = int(args.device) if args.device and args.device.isdecimal() else args.device
+    from edgeasr.microphone import Microphone
+
     recognizer = load_recognizer(args)
     captions = LiveText(sys.stdout)
-    with Microphone(device) as microphone:
+    with Microphone(args.device, channel=args.channel) as microphone:
         stream = recognizer.stream(sample_rate=microphone.sample_rate)
         print(f"Listening to {microphone.name}; Ctrl-C stops.", file=sys.stderr)
         try:
             for block in microphone.blocks():
-                captions.show(stream.accept(block))
+                if isinstance(block, np.ndarray):
+                    captions.show(stream.accept(block))
         except KeyboardInterrupt:
             pass
     stream.finish()
