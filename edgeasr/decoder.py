@@ -178,6 +178,16 @@ class Lexicon:
     def __contains__(self, word: object) -> bool:
         return isinstance(word, str) and self._core.find(word) is not None
 
+    @property
+    def entries(self) -> dict[str, tuple[str, ...]]:
+        """The words and the extra spellings of each."""
+        entries: dict[str, tuple[str, ...]] = {}
+        for line in self._text.decode().split("\n"):
+            word, *spellings = line.removesuffix("\r").split("\t")
+            if word:
+                entries[word] = (*entries.get(word, ()), *spellings)
+        return entries
+
     def __reduce__(self) -> tuple[Any, ...]:
         return (_load_lexicon, (self._text, self._name))
 
