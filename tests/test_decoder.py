@@ -649,14 +649,12 @@ def test_benchmark_log_probs_with_a_lexicon_and_a_language_model(
     data_dir: Path, name: str, beam_size: int, most_errors: int, least_scores: tuple[float, ...]
 ) -> None:
     tool = load_tool("bench_decoder")
-    folder = data_dir / "ctc"
-    data = tool.read_data(folder / f"post_{name}.npz")
-    lm = LanguageModel.open(folder / "lm3.arpa.xz")
-    context = DecodingContext(lm=lm, lexicon=Lexicon.read(folder / "words10k.txt"))
-    config = tool.beam_config(beam_size, lexicon=True)
-    decoder = CtcBeamDecoder(data.tokens, config, context=context)
+    data = tool.read_benchmark(data_dir / "ctc")[name]
+    case = tool.Case(name=name, data=name, beam_size=beam_size, lexicon=True)
+    config = dataclasses.replace(data.knowledge.config_for(case), nbest=CtcBeamConfig.nbest)
+    decoder = CtcBeamDecoder(data.tokens, config, context=data.knowledge.context())
     found = [best for best, *_ in decoder.decode_batch(data.log_probs, num_threads=1)]
-    scores = [tool.exact_score(data, index, best.text, lm) for index, best in enumerate(found)]
+    scores = [tool.exact_score(data, index, best.text, lexicon=True) for index, best in enumerate(found)]
     assert all(score >= least for score, least in zip(scores, least_scores, strict=True)), scores
     for best, score in zip(found, scores, strict=True):
         assert best.score <= score + 1e-3

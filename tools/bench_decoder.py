@@ -1,7 +1,11 @@
-"""Measures the CTC decoder on the benchmark's log-probs, with other decoders beside, in one run on one thread.
+"""Measures the CTC decoder, with other decoders beside, in one run on one thread.
 
     python tools/bench_decoder.py --peer-python peers/bin/python   # see decoder_peers.py for what that Python needs
     python tools/bench_decoder.py                                  # edgeasr alone
+    python tools/bench_decoder.py --model en-small                 # on what a bundle's model hears in development clips
+
+Log-probs are those of the benchmark in the data folder, or those of a bundle, with its own weights, its language model,
+and the words of that as the lexicon; for a bundle the cost of hotwords is measured, too.
 
 Times are CPU time for an utterance, from the log-probs in NumPy to the text, results freed; the smallest of several
 rounds, in which every decoder gets its turn, so that whatever else the machine does meets all of them alike. Every
@@ -14,13 +18,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import lzma
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +32,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeasr.config import CtcBeamConfig
-from edgeasr.decoder import CtcBeamDecoder, CtcGreedyDecoder, DecodingContext, Lexicon
-from edgeasr.errors import EdgeAsrError
+from edgeasr.decoder import CtcBeamDecoder, CtcGreedyDecoder, DecodingContext, Hotwords, Lexicon
+from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.lm import LanguageModel
 
 Rows = NDArray[np.float32]
 
-# For all rows with a language model; of the natural logarithm. The peers' weights in the same measure: flashlight's
-# 1.15 is for log10, 0.50; pyctcdecode's is 0.5. The word bonus is the best of 1.5, 2 and 2.5 on these utterances; there
-# are no others of their kind.
+# On the benchmark, for all rows with a language model; of the natural logarithm. The peers' weights in the same
+# measure: flashlight's 1.15 is for log10, 0.50; pyctcdecode's is 0.5. The word bonus is the best of 1.5, 2 and 2.5 on
+# these utterances; there are no others of their kind.
 LM_WEIGHT = 0.5
 WORD_BONUS = 2.0
 # A trigram decides over three words, and a word has 20 frames here; other settings are the defaults.
@@ -63,7 +67,7 @@ class Case:
         return "lexicon + 3-gram" if self.lexicon else "no LM"
 
 
-CASES = (
+CASES: tuple[Case, ...] = (
     Case(name="char 16", data="char", beam_size=16, most_wer=13.0, share=1 / 2, of="fast-ctc-decode"),
     Case(name="char 256", data="char", beam_size=256, most_wer=12.6, share=1 / 4, of="fast-ctc-decode"),
     Case(name="BPE 500 16", data="bpe", beam_size=16, most_wer=14.0, share=1 / 15),
@@ -72,15 +76,54 @@ CASES = (
     Case(name="BPE 500 64 LM", data="bpe", beam_size=64, lexicon=True, most_wer=1.2, share=1 / 10),
 )
 MORE_ERRORS = 2  # words by which a word error rate may be larger than the stated one
+# On a bundle's log-probs, where nothing was fixed beforehand.
+BUNDLE_CASES = (
+    Case(name="16", data="bundle", beam_size=16),
+    Case(name="64", data="bundle", beam_size=64),
+    Case(name="16 LM", data="bundle", beam_size=16, lexicon=True),
+    Case(name="64 LM", data="bundle", beam_size=64, lexicon=True),
+)
+NUM_HOTWORDS = (0, 100, 10_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Knowledge:
+    """What a search may know, and how much it counts."""
+
+    lm: LanguageModel
+    lexicon: Path
+    sentencepiece: Path | None = None  # the tokens' model, for peers that cannot cut words themselves
+    config: CtcBeamConfig
+    lm_commit_delay_frames: int
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """The words of the lexicon."""
+        return frozenset(self.lexicon.read_text().split())
+
+    def context(self) -> DecodingContext:
+        """Language model and lexicon."""
+        return DecodingContext(lm=self.lm, lexicon=Lexicon.read(self.lexicon))
+
+    def config_for(self, case: Case) -> CtcBeamConfig:
+        """The options for a row of the table."""
+        delay = self.lm_commit_delay_frames if case.lexicon else CtcBeamConfig.max_commit_delay_frames
+        return replace(self.config, beam_size=case.beam_size, max_commit_delay_frames=delay, nbest=1)
 
 
 @dataclass(frozen=True)
 class Data:
     """Log-probs of utterances, what the tokens are, and what was said."""
 
-    log_probs: Rows
+    log_probs: Sequence[Rows]
     tokens: list[str]
     references: list[str]
+    knowledge: Knowledge
+
+    def save(self, path: Path) -> None:
+        """Writes log-probs and tokens for the peers."""
+        rows = np.concatenate(self.log_probs)
+        np.savez(path, rows=rows, lengths=[len(part) for part in self.log_probs], tokens=np.array(self.tokens))
 
     @property
     def num_words(self) -> int:
@@ -101,11 +144,49 @@ class Result:
         return self.cpu_s / len(self.texts) * 1e3
 
 
-def read_data(path: Path) -> Data:
-    data = np.load(path)
-    scores = data["logp"].astype(np.float64)
-    log_probs = (scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)).astype(np.float32)
-    return Data(log_probs, [str(token) for token in data["toks"]], [str(reference) for reference in data["ref"]])
+def read_benchmark(folder: Path) -> dict[str, Data]:
+    """The log-probs of the data folder, by the kind of their tokens."""
+    knowledge = Knowledge(
+        lm=LanguageModel.open(folder / "lm3.arpa.xz"),
+        lexicon=folder / "words10k.txt",
+        sentencepiece=folder / "bpe.model",
+        config=CtcBeamConfig(
+            lm_weight=LM_WEIGHT, word_bonus=WORD_BONUS, oov_cost=float("inf"), beam_threshold=BEAM_THRESHOLD
+        ),
+        lm_commit_delay_frames=LM_COMMIT_DELAY_FRAMES,
+    )
+    found = {}
+    for name in ("char", "bpe"):
+        data = np.load(folder / f"post_{name}.npz")
+        scores = data["logp"].astype(np.float64)
+        log_probs = (scores - np.logaddexp.reduce(scores, axis=-1, keepdims=True)).astype(np.float32)
+        tokens = [str(token) for token in data["toks"]]
+        found[name] = Data(list(log_probs), tokens, [str(reference) for reference in data["ref"]], knowledge)
+    return found
+
+
+def hear(model: str, data: Path, num_clips: int, temp: Path) -> Data:
+    """What a bundle's model hears in clips of the English development sets, as many of each."""
+    from edgeasr.recognizer import Recognizer
+    from edgeasr.train.clips import read_audio, resample
+    from edgeasr.train.evaluate import find_sets, normaliser
+    from edgeasr.train.log_probs import log_probs
+
+    recognizer = Recognizer(model)
+    bundle = recognizer.bundle
+    if bundle.language_model_path is None or bundle.model.output_kind != "log_probs":
+        raise ConfigError(f"{bundle.name} has no language model, or no normalised output")
+    sets = find_sets(data, ["librispeech.dev", "commonvoice.dev", "speechocean.dev"], normaliser("en"))
+    share = -(-num_clips // len(sets))
+    clips = [clip for found in sets for clip in found.utterances[:: max(1, len(found.utterances) // share)][:share]]
+    tokens = [" " if name == bundle.tokens.word_delimiter else name for name in bundle.tokens.names]
+    lm = LanguageModel.open(bundle.language_model_path)
+    lexicon = temp / "words.txt"
+    lexicon.write_text("".join(f"{word}\n" for word in lm.words() if not word.startswith("<")))
+    rows = [log_probs(recognizer, resample(*read_audio(clip.audio), bundle.sample_rate)) for clip in clips]
+    config = replace(bundle.decoder.beam, oov_cost=float("inf"))
+    knowledge = Knowledge(lm=lm, lexicon=lexicon, config=config, lm_commit_delay_frames=config.max_commit_delay_frames)
+    return Data(rows, tokens, [clip.text or "" for clip in clips], knowledge)
 
 
 def word_errors(reference: str, hypothesis: str) -> int:
@@ -173,20 +254,14 @@ def text_log_prob(
     return float(scale + np.log(left)) if left > 0.0 else float("-inf")
 
 
-def exact_score(data: Data, index: int, text: str, lm: LanguageModel | None) -> float:
+def exact_score(data: Data, index: int, text: str, *, lexicon: bool) -> float:
     score = text_log_prob(data.log_probs[index], text, data.tokens)
-    return score if lm is None else score + LM_WEIGHT * lm.score(text) + WORD_BONUS * len(text.split())
-
-
-def beam_config(beam_size: int, *, lexicon: bool) -> CtcBeamConfig:
-    return CtcBeamConfig(
-        beam_size=beam_size,
-        lm_weight=LM_WEIGHT,
-        word_bonus=WORD_BONUS,
-        oov_cost=float("inf"),
-        beam_threshold=BEAM_THRESHOLD,
-        max_commit_delay_frames=LM_COMMIT_DELAY_FRAMES if lexicon else CtcBeamConfig.max_commit_delay_frames,
-    )
+    if lexicon:
+        config, words = data.knowledge.config, text.split()
+        score += config.lm_weight * data.knowledge.lm.score(text) + config.word_bonus * len(words)
+        if not data.knowledge.words.issuperset(words):
+            score -= config.oov_cost
+    return score
 
 
 class Peers:
@@ -225,7 +300,7 @@ class Peers:
         self._process.wait()
 
 
-def timed(decoder: CtcBeamDecoder | CtcGreedyDecoder, log_probs: Rows) -> Result:
+def timed(decoder: CtcBeamDecoder | CtcGreedyDecoder, log_probs: Sequence[Rows]) -> Result:
     begun = time.process_time()
     texts = [decoder.decode(rows)[0].text for rows in log_probs]
     return Result(texts, time.process_time() - begun)
@@ -242,30 +317,37 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--peer-python", metavar="PYTHON", help="a Python that has the other decoders")
     parser.add_argument("--rounds", type=int, default=3, help="how often each decoder gets its turn (default: 3)")
     parser.add_argument("--case", action="append", metavar="NAME", help="only this row; may be given several times")
+    parser.add_argument("--model", metavar="NAME|PATH", help="a bundle, whose log-probs take the benchmark's place")
+    parser.add_argument("--clips", type=int, default=60, metavar="N", help="of the development sets (default: 60)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures there")
     args = parser.parse_args(argv)
-    folder = (args.data or default_data()) / "ctc"
-    cases = [case for case in CASES if args.case is None or case.name in args.case]
-    data = {name: read_data(folder / f"post_{name}.npz") for name in ("char", "bpe")}
-    lm = LanguageModel.open(folder / "lm3.arpa.xz")
-    context = DecodingContext(lm=lm, lexicon=Lexicon.read(folder / "words10k.txt"))
-    print_floor(data, args.rounds)
-    peers = Peers(args.peer_python) if args.peer_python else None
+    folder = args.data or default_data()
     records = []
-    try:
-        with tempfile.TemporaryDirectory() as temp:
-            arpa = Path(temp) / "lm.arpa"
+    with tempfile.TemporaryDirectory() as name:
+        temp = Path(name)
+        if args.model is None:
+            data, cases = read_benchmark(folder / "ctc"), CASES
+        else:
+            data, cases = {"bundle": hear(args.model, folder, args.clips, temp)}, BUNDLE_CASES
+        print_floor(data, args.rounds)
+        peers = Peers(args.peer_python) if args.peer_python else None
+        try:
             if peers is not None:
-                arpa.write_bytes(lzma.decompress((folder / "lm3.arpa.xz").read_bytes()))
-                for name, rows in data.items():
-                    np.savez(Path(temp) / f"{name}.npz", log_probs=rows.log_probs, tokens=np.array(rows.tokens))
-            print(f"weights of edgeasr: lm_weight {LM_WEIGHT}, word_bonus {WORD_BONUS}, oov_cost infinite\n")
-            print(f"{'row':<14} {'decoder':<16} {'ms':>9} {'WER %':>6}  edgeasr's score is at least as good on")
+                for kind, rows in data.items():
+                    rows.knowledge.lm.save(temp / "lm.arpa")
+                    rows.save(temp / f"{kind}.npz")
+            for kind, rows in data.items():
+                config = rows.knowledge.config
+                print(f"weights of edgeasr, {kind}: lm_weight {config.lm_weight}, word_bonus {config.word_bonus}")
+            print(f"\n{'row':<14} {'decoder':<16} {'ms':>9} {'WER %':>6}  edgeasr's score is at least as good on")
             for case in cases:
-                records.append(measure(case, data[case.data], context, lm, peers, args.rounds, Path(temp), folder))
-    finally:
-        if peers is not None:
-            peers.close()
+                if args.case is None or case.name in args.case:
+                    records.append(measure(case, data[case.data], peers, args.rounds, temp))
+        finally:
+            if peers is not None:
+                peers.close()
+        if args.model is not None:
+            print_hotwords(data["bundle"], args.rounds)
     if args.json is not None:
         args.json.write_text(json.dumps(records, indent=1) + "\n")
     return 0
@@ -286,18 +368,26 @@ def print_floor(data: dict[str, Data], rounds: int) -> None:
         print(f"greedy, {name}: {result.ms():.2f} ms, WER {100 * errors / utterances.num_words:.1f} %")
 
 
-def measure(
-    case: Case,
-    data: Data,
-    context: DecodingContext,
-    lm: LanguageModel,
-    peers: Peers | None,
-    rounds: int,
-    temp: Path,
-    folder: Path,
-) -> dict[str, Any]:
-    config = beam_config(case.beam_size, lexicon=case.lexicon)
-    decoder = CtcBeamDecoder(data.tokens, config, context=context if case.lexicon else None)
+def print_hotwords(data: Data, rounds: int) -> None:
+    """What phrases cost, of two words each, that nobody says in these clips."""
+    words = sorted(data.knowledge.words)
+    rng = np.random.default_rng(0)
+    decoders = {}
+    for count in NUM_HOTWORDS:
+        phrases = [f"{words[a]} {words[b]}" for a, b in rng.integers(0, len(words), (count, 2))]
+        context = data.knowledge.context().replace(hotwords=Hotwords(phrases) if phrases else None)
+        decoders[count] = CtcBeamDecoder(data.tokens, data.knowledge.config_for(BUNDLE_CASES[-1]), context=context)
+    results = [[timed(decoder, data.log_probs) for decoder in decoders.values()] for _ in range(rounds)]
+    for count, *found in zip(decoders, *results, strict=True):
+        best = best_of(found)
+        assert best is not None
+        print(f"{BUNDLE_CASES[-1].name}, {count} hotwords: {best.ms():.2f} ms")
+
+
+def measure(case: Case, data: Data, peers: Peers | None, rounds: int, temp: Path) -> dict[str, Any]:
+    knowledge = data.knowledge
+    context = knowledge.context() if case.lexicon else None
+    decoder = CtcBeamDecoder(data.tokens, knowledge.config_for(case), context=context)
     names = peers.names if peers is not None else []
     ours: list[Result] = []
     theirs: dict[str, list[Result | None]] = {name: [] for name in names}
@@ -316,9 +406,9 @@ def measure(
                         "peer": name,
                         "data": str(temp / f"{case.data}.npz"),
                         "beam_size": case.beam_size,
-                        "lexicon": str(folder / "words10k.txt") if case.lexicon else "",
+                        "lexicon": str(knowledge.lexicon) if case.lexicon else "",
                         "lm": str(temp / "lm.arpa"),
-                        "sentencepiece": str(folder / "bpe.model"),
+                        "sentencepiece": str(knowledge.sentencepiece or ""),
                     }
                 )
             )
@@ -328,7 +418,7 @@ def measure(
     record: dict[str, Any] = {"case": case.name, "mode": case.mode, "beam_size": case.beam_size, "decoders": {}}
     for result in there.values():
         result.scores = [
-            exact_score(data, index, text, lm if case.lexicon else None) for index, text in enumerate(result.texts)
+            exact_score(data, index, text, lexicon=case.lexicon) for index, text in enumerate(result.texts)
         ]
     best = there["edgeasr"]
     for name, result in there.items():
@@ -338,6 +428,9 @@ def measure(
         record["decoders"][name] = {"ms": result.ms(), "errors": errors, "wer": wer, "scores": result.scores}
         said = "" if name == "edgeasr" else f"  {wins} of {len(result.scores)}"
         print(f"{case.name if name == 'edgeasr' else '':<14} {name:<16} {result.ms():9.2f} {wer:6.2f}{said}")
+    if case.most_wer >= 100.0:
+        print(flush=True)
+        return record
     allowed = int(case.most_wer * data.num_words / 100 + 1e-9) + MORE_ERRORS
     reached = [f"errors {record['decoders']['edgeasr']['errors']} of at most {allowed}"]
     others = {name: result for name, result in there.items() if name != "edgeasr"}

@@ -156,8 +156,9 @@ def main() -> int:
         if decode is None:
             print(json.dumps({}), file=answers, flush=True)
             continue
+        utterances = [np.ascontiguousarray(rows) for rows in np.split(data["rows"], np.cumsum(data["lengths"])[:-1])]
         begun = time.process_time()
-        texts = [decode(rows) for rows in data["log_probs"]]
+        texts = [decode(rows) for rows in utterances]
         cpu_s = time.process_time() - begun
         print(json.dumps({"cpu_s": cpu_s, "texts": texts}), file=answers, flush=True)
     return 0
