@@ -87,6 +87,8 @@ def _segment_json(segment: Segment) -> str:
     head += f', "confidence": {_rounded(segment.confidence)}'
     if not segment.accepted:
         head += ', "accepted": false'
+    if segment.alternatives:
+        head += f', "alternatives": [{", ".join(map(_alternative_json, segment.alternatives))}]'
     return f'{{{head}, "words": [{_words_json(segment.words)}]}}'
 
 

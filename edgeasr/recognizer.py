@@ -13,20 +13,25 @@ import numpy.typing as npt
 from edgeasr.bundle import DECODER_MODES, Bundle, DecoderConfig, find_bundle, read_bundle
 from edgeasr.confidence import decoding_mode
 from edgeasr.decoder import CtcBeamDecoder, CtcGreedyDecoder, DecodingContext, Hotwords, Lexicon
+from edgeasr.endpoint import EndpointConfig, Endpointer, EnergyGate
 from edgeasr.errors import ConfigError, InputError
 from edgeasr.features import LogMelFrontend
 from edgeasr.model import AcousticModel
-from edgeasr.stream import Stages, Stream
+from edgeasr.stream import RowTiming, Stages, Stream
 from edgeasr.tokens import WordTiming
 from edgeasr.types import UNSURE_MARK, Transcript
 from edgeasr.waveform import Resampler, check_sample_rate
 from edgeasr.words import NUM_HYPOTHESES, Decoder, WordDecoder
 
 if TYPE_CHECKING:
+    from edgeasr.command import CommandDecoder
     from edgeasr.lm import LanguageModel
 
 # What stands in place of a language model's file for none.
 NO_LM = "none"
+
+# How files are cut into segments where nothing else is asked for.
+DEFAULT_ENDPOINT = EndpointConfig()
 
 # Told how many seconds have been recognised, and how many there are; None where the source does not tell.
 Progress = Callable[[float, float | None], None]
@@ -162,28 +167,51 @@ class Recognizer:
         """How token frames become word times."""
         return self._timing
 
-    def stream(self, *, sample_rate: int | None = None, hotwords: Hotwords | None = None) -> Stream:
+    def stream(
+        self,
+        *,
+        sample_rate: int | None = None,
+        hotwords: Hotwords | None = None,
+        endpoint: EndpointConfig | None = None,
+        commands: CommandDecoder | None = None,
+        keep_events: bool = False,
+    ) -> Stream:
         """Starts a stream.
 
         Args:
             sample_rate: Of the waveform that the stream will be given, in Hz; None for the model's own.
             hotwords: Phrases for this stream instead of the recogniser's; they cost nothing but themselves.
+            endpoint: When an utterance ends; None for one utterance until `finish`.
+            commands: Tells commands from dictation in the events; see `CommandRecognizer.decoder`.
+            keep_events: Collect events for `Stream.take_events`.
 
         Raises:
             ConfigError: A sample rate that cannot work, or hotwords for a greedy decoder.
         """
-        sample_rate = self._bundle.sample_rate if sample_rate is None else check_sample_rate(sample_rate)
+        bundle = self._bundle
+        sample_rate = bundle.sample_rate if sample_rate is None else check_sample_rate(sample_rate)
+        gate = None if endpoint is None else endpoint.gate
         stages = Stages(
-            resampler=Resampler(sample_rate, self._bundle.sample_rate),
-            frontend=LogMelFrontend(self._bundle.frontend),
+            resampler=Resampler(sample_rate, bundle.sample_rate),
+            gate=None if gate is None else EnergyGate(gate, sample_rate=bundle.sample_rate),
+            frontend=LogMelFrontend(bundle.frontend),
             acoustic=self._model.start(),
             words=self.word_decoder(hotwords=hotwords),
+            rows=RowTiming(
+                sample_rate=bundle.sample_rate,
+                samples_per_row=bundle.frontend.hop_length * bundle.model.subsampling_factor,
+                rows_per_chunk=bundle.model.rows_per_chunk,
+                lookahead_samples=bundle.frontend.hop_length * bundle.model.lookahead_frames,
+            ),
+            endpointer=None if endpoint is None else self._start_endpointer(endpoint),
+            commands=commands,
         )
         return Stream(
             stages,
             sample_rate=sample_rate,
             min_segment_confidence=self._min_segment_confidence,
             unsure_mark=self._unsure_mark,
+            keep_events=keep_events,
         )
 
     def word_decoder(self, *, hotwords: Hotwords | None = None, keep_evidence: bool = False) -> WordDecoder:
@@ -214,6 +242,7 @@ class Recognizer:
         audio: str | Path | BinaryIO | npt.NDArray[np.float32],
         *,
         sample_rate: int | None = None,
+        endpoint: EndpointConfig | None = DEFAULT_ENDPOINT,
         on_progress: Progress | None = None,
     ) -> Transcript:
         """Recognises a file or an array, in memory that does not grow with its length (but for the text).
@@ -222,6 +251,7 @@ class Recognizer:
             audio: Path of a sound file, a binary file object that holds one, or a waveform (num_samples,) or
                 (num_samples, num_channels), floating point in [-1, 1] or int16.
             sample_rate: Of a waveform, in Hz. Only for waveforms: a file knows its own.
+            endpoint: What cuts speech into segments; None for one segment.
             on_progress: Called now and then with the seconds recognised and the length in seconds, if known.
 
         Returns:
@@ -236,7 +266,7 @@ class Recognizer:
         if isinstance(audio, np.ndarray):
             if sample_rate is None:
                 raise InputError("sample_rate is missing: a waveform does not tell its own")
-            stream = self.stream(sample_rate=sample_rate)
+            stream = self.stream(sample_rate=sample_rate, endpoint=endpoint)
             stream.accept(audio)
             return stream.finish()
         if sample_rate is not None:
@@ -244,7 +274,7 @@ class Recognizer:
         from edgeasr.audio import open_audio
 
         with open_audio(audio, self._bundle.sample_rate) as reader:
-            stream = self.stream(sample_rate=reader.sample_rate)
+            stream = self.stream(sample_rate=reader.sample_rate, endpoint=endpoint)
             for block in reader.blocks():
                 partial = stream.accept(block)
                 if on_progress is not None:
@@ -263,6 +293,14 @@ class Recognizer:
         if lm is None and lexicon is None and hotwords is None:
             return None
         return DecodingContext(lm=lm, lexicon=lexicon, hotwords=hotwords)
+
+    def _start_endpointer(self, config: EndpointConfig) -> Endpointer:
+        return Endpointer(
+            config,
+            tokens=self._bundle.tokens,
+            frame_s=self._bundle.frame_s,
+            logits=self._bundle.model.output_kind == "logits",
+        )
 
     def _start_decoder(self, hotwords: Hotwords | None) -> Decoder:
         logits = self._bundle.model.output_kind == "logits"

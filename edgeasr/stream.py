@@ -1,12 +1,18 @@
-"""One source of sound on its way through the stages: resampler, frontend, acoustic model, decoder with words.
+"""One source of sound on its way through the stages: resampler, gate, frontend, acoustic model, decoder with words.
 
 All stages are accept / finish / reset machines that are exact for any cut of their input, so the stream is too.
 Offline transcription is the same stream.
+
+With endpoints a stream is a sequence of utterances. Behind an endpoint the decoder starts anew while the model's states
+go on: the rows that follow are what they would have been. Only when the gate has closed the model is flushed, and it
+starts anew when the gate opens.
 """
 
 from __future__ import annotations
 
+import math
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,8 +21,11 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgeasr.command import COMMAND, REJECTED, CommandDecoder, CommandResult
+from edgeasr.endpoint import Endpointer, EnergyGate
 from edgeasr.errors import StreamStateError
-from edgeasr.types import UNSURE_MARK, Alternative, Partial, Segment, Transcript, Word, text_of
+from edgeasr.events import Command, Event, Final, Rejected, SpeechStarted
+from edgeasr.types import UNSURE_MARK, Partial, Segment, Transcript, Word, text_of
 from edgeasr.waveform import as_waveform
 from edgeasr.words import WordDecoder
 
@@ -37,13 +46,45 @@ class Stage(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowTiming:
+    """How the model's rows follow from samples at its sample rate.
+
+    Attributes:
+        sample_rate: Of the model, in Hz.
+        samples_per_row: From one row to the next.
+        rows_per_chunk: What a step of the model gives.
+        lookahead_samples: How far behind its last row a step hears.
+    """
+
+    sample_rate: int
+    samples_per_row: int
+    rows_per_chunk: int
+    lookahead_samples: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stages:
-    """The stages that the sound of one stream goes through, in this order."""
+    """The stages that the sound of one stream goes through, in this order; the last three may be left out.
+
+    Attributes:
+        resampler: To the model's sample rate.
+        frontend: From samples to features.
+        acoustic: From features to rows of log-probs.
+        words: From rows to words.
+        rows: How rows follow from samples.
+        gate: Stands before the frontend.
+        endpointer: Ends utterances; a stream without it is one utterance.
+        commands: Hears the same rows as `words`, and tells whether an utterance is a command.
+    """
 
     resampler: Stage
     frontend: Stage
     acoustic: Stage
     words: WordDecoder
+    rows: RowTiming
+    gate: EnergyGate | None = None
+    endpointer: Endpointer | None = None
+    commands: CommandDecoder | None = None
 
 
 class Stream:
@@ -69,6 +110,7 @@ class Stream:
         sample_rate: int,
         min_segment_confidence: float = 0.0,
         unsure_mark: str = UNSURE_MARK,
+        keep_events: bool = False,
     ) -> None:
         """Starts a stream.
 
@@ -77,19 +119,31 @@ class Stream:
             sample_rate: Of the waveform that `accept` takes, in Hz.
             min_segment_confidence: Segments below this are not accepted.
             unsure_mark: What stands in texts for words that are not accepted.
+            keep_events: Collect events for `take_events`.
         """
         self.stages = stages
         self.sample_rate = sample_rate
         self._min_segment_confidence = min_segment_confidence
         self._unsure_mark = unsure_mark
+        self._keep_events = keep_events
         self._busy = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
         self._num_samples = 0
         self._finished = False
+        self._segments: list[Segment] = []
+        self._events: list[Event] = []
+        self._heard_s = 0.0
+        self._begin_run(0)
         self._partial = self._make_partial()
 
     @property
     def partial(self) -> Partial:
-        """What has been understood so far; after `finish()` the final words. Any thread may read it."""
+        """What has been understood so far; after `finish()` the final words. Any thread may read it.
+
+        With endpoints it is about the utterance that is being spoken; those before it are segments.
+        """
         return self._partial
 
     def accept(self, waveform: npt.ArrayLike) -> Partial:
@@ -118,7 +172,7 @@ class Stream:
             return self._partial
 
     def finish(self) -> Transcript:
-        """Ends the stream and returns its final result.
+        """Ends the stream and returns its final result: the segments that were not taken out before.
 
         Raises:
             StreamStateError: A second time, or while another call is at work.
@@ -128,23 +182,43 @@ class Stream:
                 raise StreamStateError("finish() after finish(): the stream has ended; call reset() to start anew")
             self._finished = True
             self._hear(self.stages.resampler.finish())
-            words = self.stages.words
-            words.accept(self.stages.acoustic.accept(self.stages.frontend.finish()))
-            words.accept(self.stages.acoustic.finish())
-            words.finish()
             duration = self._duration()
-            final = _clipped(words.committed, duration)
+            if self.stages.gate is not None:
+                for stretch in self.stages.gate.finish():
+                    self._feed(stretch.waveform)
+            final: Sequence[Word] = ()
+            if self._running:
+                final = self._end_run(duration, clip=True)
             self._partial = self._make_partial(final)
+            alternatives = () if self.stages.endpointer else self.stages.words.alternatives
             return Transcript(
-                segments=self._one_segment(final),
+                segments=self._take_segments(),
                 duration=duration,
                 calibrated=self._partial.calibrated,
                 unsure_mark=self._unsure_mark,
-                alternatives=tuple(
-                    Alternative(other.text, _clipped(other.words, duration), other.score)
-                    for other in words.alternatives
-                ),
+                alternatives=tuple(replace(other, words=_clipped(other.words, duration)) for other in alternatives),
             )
+
+    def take_segments(self) -> tuple[Segment, ...]:
+        """Moves out what has been said in the utterances that have ended: one segment for each that has words.
+
+        Segments are kept until they are taken, or until `finish` returns them.
+
+        Raises:
+            StreamStateError: While another call is at work.
+        """
+        with self._owned():
+            return self._take_segments()
+
+    def take_events(self) -> list[Event]:
+        """Moves out what has happened since the last call, if the stream was asked to keep that.
+
+        Raises:
+            StreamStateError: While another call is at work.
+        """
+        with self._owned():
+            events, self._events = self._events, []
+            return events
 
     def reset(self) -> None:
         """Drops everything that was heard and starts anew, at time zero.
@@ -153,11 +227,13 @@ class Stream:
             StreamStateError: While another call is at work.
         """
         with self._owned():
-            for stage in (self.stages.resampler, self.stages.frontend, self.stages.acoustic, self.stages.words):
+            stages = self.stages
+            for stage in (stages.resampler, stages.frontend, stages.acoustic, stages.words):
                 stage.reset()
-            self._num_samples = 0
-            self._finished = False
-            self._partial = self._make_partial()
+            for optional in (stages.gate, stages.endpointer, stages.commands):
+                if optional is not None:
+                    optional.reset()
+            self._start()
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -170,25 +246,197 @@ class Stream:
 
     def _hear(self, waveform: FloatArray) -> None:
         """Takes samples at the model's rate through the stages."""
-        self.stages.words.accept(self.stages.acoustic.accept(self.stages.frontend.accept(waveform)))
+        gate = self.stages.gate
+        if gate is None:
+            self._feed(waveform)
+            return
+        for stretch in gate.accept(waveform):
+            if stretch.opens:
+                self._begin_run(stretch.start)
+                self._begin_utterance()
+            self._quiet_frames.extend(stretch.quiet_frames)
+            self._feed(stretch.waveform)
+            if stretch.closes:
+                self._end_run(self._seconds(stretch.start + len(stretch.waveform)))
+                self._begin_utterance()
 
-    def _make_partial(self, final: tuple[Word, ...] | None = None) -> Partial:
+    def _feed(self, waveform: FloatArray) -> None:
+        """Takes samples that the model is to hear."""
+        self._decode(self.stages.acoustic.accept(self.stages.frontend.accept(waveform)))
+
+    def _begin_run(self, start: int) -> None:
+        """The model begins to hear at a sample of its own rate, with nothing before."""
+        self._running = True
+        self._run_start = start
+        self._run_end_s = math.inf
+        self._num_rows = 0
+        self._num_quiet_taken = 0
+        self._quiet_frames: deque[int] = deque()
+        self._speaking = False
+        self._announced: tuple[int, tuple[str, ...]] = (0, ())
+
+    def _end_run(self, end_s: float, *, clip: bool = False) -> tuple[Word, ...]:
+        """The model stops: what it still holds is decoded, and the utterance ends.
+
+        Args:
+            end_s: Where the sound ends that it has heard.
+            clip: The stream ends there, too, and so do its words.
+
+        Returns:
+            The words of the utterance.
+        """
+        stages = self.stages
+        self._run_end_s = end_s
+        self._decode(stages.acoustic.accept(stages.frontend.finish()))
+        self._decode(stages.acoustic.finish())
+        self._heard_s = end_s
+        final = self._end_utterance(end_s if clip else math.inf)
+        stages.frontend.reset()
+        stages.acoustic.reset()
+        self._running = False
+        return final
+
+    def _decode(self, log_probs: FloatArray) -> None:
+        """Takes rows, up to the end of a chunk at a time."""
+        timing = self.stages.rows
+        begin = 0
+        while begin < len(log_probs):
+            end = begin + timing.rows_per_chunk - self._num_rows % timing.rows_per_chunk
+            chunk = log_probs[begin:end]
+            begin += len(chunk)
+            rows_heard = self._num_rows - self._num_rows % timing.rows_per_chunk + timing.rows_per_chunk
+            samples_heard = rows_heard * timing.samples_per_row + timing.lookahead_samples
+            self._heard_s = min(self._seconds(self._run_start + samples_heard), self._run_end_s)
+            self._decode_chunk(chunk)
+            self._announce()
+
+    def _decode_chunk(self, log_probs: FloatArray) -> None:
+        """Takes rows of one chunk; utterances may end between them."""
+        endpointer = self.stages.endpointer
+        if endpointer is None:
+            self._decode_rows(log_probs)
+            return
+        quiet_rows = self._take_quiet_rows(len(log_probs))
+        while len(log_probs):
+            end = endpointer.accept(log_probs, quiet_rows)
+            self._decode_rows(log_probs[:end])
+            if end is None:
+                return
+            self._end_utterance()
+            self._begin_utterance()
+            log_probs, quiet_rows = log_probs[end:], quiet_rows[end:]
+
+    def _decode_rows(self, log_probs: FloatArray) -> None:
+        self.stages.words.accept(log_probs)
+        if self.stages.commands is not None:
+            self.stages.commands.accept(log_probs)
+        self._num_rows += len(log_probs)
+
+    def _take_quiet_rows(self, num_rows: int) -> list[int]:
+        """For how many rows it had been quiet at the end of each of the next rows; zeros without a gate."""
+        gate, samples_per_row = self.stages.gate, self.stages.rows.samples_per_row
+        if gate is None:
+            return [0] * num_rows
+        quiet_rows = []
+        for row in range(self._num_rows + 1, self._num_rows + num_rows + 1):
+            # The last frame that ends with the row or before it. Rows of a flush may reach beyond the last frame.
+            frame = row * samples_per_row // gate.frame_samples - 1
+            while self._num_quiet_taken < frame and len(self._quiet_frames) > 1:
+                self._quiet_frames.popleft()
+                self._num_quiet_taken += 1
+            quiet = self._quiet_frames[0] if self._quiet_frames else 0
+            quiet_rows.append(quiet * gate.frame_samples // samples_per_row)
+        return quiet_rows
+
+    def _begin_utterance(self) -> None:
+        start_s = self._seconds(self._run_start)
+        self.stages.words.begin_utterance(start_s=start_s, first_row=self._num_rows)
+        if self.stages.endpointer is not None:
+            self.stages.endpointer.reset()
+        if self.stages.commands is not None:
+            self._command_row = self._num_rows
+            self.stages.commands.reset()
+
+    def _end_utterance(self, end_s: float = math.inf) -> tuple[Word, ...]:
+        """Commits the words of the utterance, up to the end of the sound, and tells of it."""
+        words = self.stages.words
+        words.finish()
+        result = None if self.stages.commands is None else self.stages.commands.finish()
+        final = _clipped(words.committed, end_s)
+        segment = self._make_segment(final) if final else None
+        if segment is not None:
+            self._segments.append(segment)
+        event = self._outcome(segment, result)
+        if event is not None:
+            if not self._speaking:
+                self._tell(SpeechStarted(time_s=self._heard_s, start=_start_of(event)))
+            self._tell(event)
+        self._speaking = False
+        self._announced = (0, ())
+        return final
+
+    def _outcome(self, segment: Segment | None, result: CommandResult | None) -> Final | Command | Rejected | None:
+        """What to tell of an utterance that has ended; nothing if nothing was said."""
+        if result is not None and result.kind == COMMAND and result.command is not None and result.intent is not None:
+            said = result.command.words
+            return Command(
+                time_s=self._heard_s,
+                text=result.text,
+                intent=result.intent,
+                slots=result.slots,
+                spans=result.spans,
+                start=self.stages.words.seconds(said[0].start_frame),
+                end=self.stages.words.seconds(said[-1].end_frame),
+                llr=result.llr,
+                score=result.command_score,
+            )
+        if segment is None:
+            return Rejected(time_s=self._heard_s) if self._speaking else None
+        if segment.accepted and (result is None or result.kind != REJECTED):
+            return Final(time_s=self._heard_s, segment=segment)
+        return Rejected(time_s=self._heard_s, segment=segment)
+
+    def _announce(self) -> None:
+        """Tells of words that are new since the last time."""
+        words = self.stages.words
+        found = (len(words.committed), tuple(word.text for word in words.tail))
+        if not self._keep_events or found == self._announced:
+            return
+        partial = self._make_partial(time_s=self._heard_s)
+        if not self._speaking:
+            self._speaking = True
+            self._tell(SpeechStarted(time_s=self._heard_s, start=partial.words[0].start))
+        self._announced = found
+        self._tell(partial)
+
+    def _tell(self, event: Event) -> None:
+        if self._keep_events:
+            self._events.append(event)
+
+    def _make_partial(self, final: Sequence[Word] | None = None, *, time_s: float | None = None) -> Partial:
         words = self.stages.words
         return Partial(
             words.committed if final is None else final,
             words.tail,
-            self._duration(),
+            self._duration() if time_s is None else time_s,
             calibrated=words.calibration is not None,
             unsure_mark=self._unsure_mark,
         )
 
-    def _one_segment(self, words: tuple[Word, ...]) -> tuple[Segment, ...]:
-        if not words:
-            return ()
-        segment = Segment("", words[0].start, words[-1].end, words)
+    def _make_segment(self, words: tuple[Word, ...]) -> Segment:
+        alternatives = () if self.stages.endpointer is None else self.stages.words.alternatives
+        segment = Segment("", words[0].start, words[-1].end, words, alternatives=alternatives)
         accepted = segment.confidence >= self._min_segment_confidence
         text = text_of(words, self._unsure_mark, accepted=accepted)
-        return (replace(segment, text=text, accepted=accepted),)
+        return replace(segment, text=text, accepted=accepted)
+
+    def _take_segments(self) -> tuple[Segment, ...]:
+        segments, self._segments = tuple(self._segments), []
+        return segments
+
+    def _seconds(self, sample: int) -> float:
+        """Where in the stream a sample at the model's rate lies."""
+        return sample / self.stages.rows.sample_rate
 
     def _duration(self) -> float:
         return self._num_samples / self.sample_rate
@@ -199,3 +447,10 @@ def _clipped(words: Sequence[Word], duration: float) -> tuple[Word, ...]:
     return tuple(
         word if word.end <= duration else replace(word, start=min(word.start, duration), end=duration) for word in words
     )
+
+
+def _start_of(event: Final | Command | Rejected) -> float:
+    """Where an utterance begins that has words."""
+    if isinstance(event, Rejected):
+        return event.segment.start if event.segment is not None else event.time_s
+    return event.start

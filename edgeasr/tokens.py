@@ -83,6 +83,16 @@ class TokenTable:
         if not any(spelling.boundary_before or spelling.boundary_after for spelling in self._spellings):
             raise BundleError(f"no token begins or ends with the word delimiter {word_delimiter!r}")
 
+    @property
+    def silent_ids(self) -> tuple[int, ...]:
+        """The tokens without letters: the blank, and delimiters of their own."""
+        return tuple(token_id for token_id, spelling in enumerate(self._spellings) if not spelling.text)
+
+    @property
+    def boundary_ids(self) -> tuple[int, ...]:
+        """The tokens that have a word boundary before them."""
+        return tuple(token_id for token_id, spelling in enumerate(self._spellings) if spelling.boundary_before)
+
     @classmethod
     def read(cls, path: Path, *, blank_id: int, word_delimiter: str) -> TokenTable:
         """Reads a table from a UTF-8 text file with one token a line; the line number, from zero, is the id.

@@ -35,6 +35,21 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
+class Alternative:
+    """One of the n-best readings of an utterance.
+
+    Attributes:
+        text: The words, separated by spaces.
+        words: The words, with times and confidences of the same definition as in the best reading.
+        score: Natural log, of the decoder's hypothesis for the whole utterance.
+    """
+
+    text: str
+    words: tuple[Word, ...]
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """A stretch of speech: consecutive words, the first one's start and the last one's end, in seconds.
 
@@ -44,6 +59,7 @@ class Segment:
         end: Where the last word ends, in seconds from the start of the stream.
         words: All words, those that are not accepted included.
         accepted: Whether `confidence` is at least the `min_segment_confidence` that was asked for.
+        alternatives: Of a stream with endpoints: the n-best readings, best first, where more than one was asked for.
     """
 
     text: str
@@ -51,6 +67,7 @@ class Segment:
     end: float
     words: tuple[Word, ...]
     accepted: bool = True
+    alternatives: tuple[Alternative, ...] = ()
 
     @property
     def confidence(self) -> float:
@@ -59,21 +76,6 @@ class Segment:
         An expectation is linear, so it is as honest as the words' confidences are, however words depend on each other.
         """
         return _mean_confidence(self.words) or 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """One of the n-best readings of a whole stream.
-
-    Attributes:
-        text: The words, separated by spaces.
-        words: The words, with times and confidences of the same definition as in the best reading.
-        score: Natural log, of the decoder's hypothesis for the whole stream.
-    """
-
-    text: str
-    words: tuple[Word, ...]
-    score: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class Transcript:
         calibrated: Whether confidences are calibrated probabilities: whether the bundle has a calibration for the way
             of decoding that was used.
         unsure_mark: What stands in texts for words that are not accepted; empty where they are left out.
-        alternatives: The n-best readings, best first, where more than one was asked for.
+        alternatives: Of a stream that is one utterance: the n-best readings, best first, where more than one was asked
+            for. Those of a stream with endpoints stand in its segments.
 
     Example:
         >>> word = Word("hello", start=0.2, end=0.6, confidence=0.9)

@@ -167,7 +167,10 @@ class WordDecoder:
         self._meter = _core.CtcEvidenceMeter(len(tokens), tokens.blank_id, remembered, logits=logits)
         self._start()
 
-    def _start(self) -> None:
+    def _start(self, *, start_s: float = 0.0, first_row: int = 0, earliest: float = 0.0) -> None:
+        self._start_s = start_s
+        self._first_row = first_row
+        self._earliest = earliest
         self._num_rows = 0
         # Complete words, then the tokens of the next word that will not change, then words that may.
         self._committed: list[Word] = []
@@ -200,13 +203,13 @@ class WordDecoder:
         log_probs = np.ascontiguousarray(log_probs)
         begin = 0
         while begin < len(log_probs):
-            end = begin + self._rows_per_read - self._num_rows % self._rows_per_read
+            end = begin + self._rows_per_read - (self._first_row + self._num_rows) % self._rows_per_read
             block = log_probs[begin:end]
             self.decoder.accept(block)
             self._meter.accept(block)
             self._num_rows += len(block)
             begin += len(block)
-            if self._num_rows % self._rows_per_read == 0:
+            if (self._first_row + self._num_rows) % self._rows_per_read == 0:
                 self._read()
 
     def finish(self) -> None:
@@ -225,6 +228,23 @@ class WordDecoder:
         self.decoder.reset()
         self._meter.reset()
         self._start()
+
+    def begin_utterance(self, *, start_s: float, first_row: int) -> None:
+        """Starts anew with another utterance of the same stream.
+
+        Args:
+            start_s: Where in the stream the model began to hear, in seconds.
+            first_row: How many rows it has given since then. The decoder is read at the ends of the model's chunks,
+                wherever in a chunk the utterance begins.
+        """
+        earliest = self._committed[-1].end if self._committed else self._earliest
+        self.decoder.reset()
+        self._meter.reset()
+        self._start(start_s=start_s, first_row=first_row, earliest=earliest)
+
+    def seconds(self, row: int) -> float:
+        """Where in the stream a row of the utterance begins."""
+        return self._start_s + (self._first_row + row) * self._timing.frame_s
 
     def _read(self) -> None:
         """Takes committed tokens out of the decoder and makes words of them and of those that may still change."""
@@ -278,12 +298,13 @@ class WordDecoder:
     ) -> list[tuple[Word, Evidence]]:
         """The first `num_words` words, or all; the words after them tell where their frames end."""
         words: list[tuple[Word, Evidence]] = []
-        earliest = self._committed[-1].end if self._committed else 0.0
+        earliest = self._committed[-1].end if self._committed else self._earliest
         timing = self._timing
         for number, word in enumerate(spelled[:num_words]):
             evidence = self._measure(tokens, spelled, number)
-            start = max(tokens.starts[word.begin] * timing.frame_s + timing.start_offset_s, earliest)
-            end = max(tokens.ends[word.end - 1] * timing.frame_s + timing.end_offset_s, start)
+            start_row, end_row = tokens.starts[word.begin], tokens.ends[word.end - 1]
+            start = max(self.seconds(start_row) + timing.start_offset_s, earliest)
+            end = max(self.seconds(end_row) + timing.end_offset_s, start)
             # Whole milliseconds: a frame lasts longer, and 0.36 reads better than 0.36000000000000004.
             start, end = round(start, 3), round(end, 3)
             confidence = probability(evidence, self.calibration)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from edgeasr import InputError, Partial, Recognizer, StreamStateError, Transcript
 from edgeasr.bundle import read_bundle, update_bundle
-from edgeasr.stream import Stages, Stream
+from edgeasr.stream import Stream
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -214,7 +214,7 @@ def test_one_owner_at_a_time() -> None:
     recognizer = RECOGNIZERS["beam"]
     stages, slow = recognizer.stream().stages, SlowStage()
     stream = Stream(
-        Stages(resampler=slow, frontend=stages.frontend, acoustic=stages.acoustic, words=stages.words),
+        replace(stages, resampler=slow),
         sample_rate=16000,
     )
     waveform = sound(30_000)

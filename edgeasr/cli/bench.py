@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -154,16 +154,16 @@ class WatchedDecoder:
 
 def watched_stream(recognizer: Recognizer, sample_rate: int, watches: dict[str, Watch]) -> Stream:
     """A stream of the recogniser whose stages are watched."""
-    from edgeasr.stream import Stages, Stream
+    from edgeasr.stream import Stream
 
     stages = recognizer.stream(sample_rate=sample_rate).stages
     stages.words.decoder = WatchedDecoder(stages.words.decoder, watches["decoder"])
     return Stream(
-        Stages(
+        replace(
+            stages,
             resampler=WatchedStage(stages.resampler, watches["resampler"]),
             frontend=WatchedStage(stages.frontend, watches["frontend"]),
             acoustic=WatchedStage(stages.acoustic, watches["model"]),
-            words=stages.words,
         ),
         sample_rate=sample_rate,
     )
