@@ -355,7 +355,7 @@ class Microphone:
     def _try_again(self, *, anew: bool) -> None:
         with _portaudio:
             if anew and not _recording:
-                with _quiet():
+                with quiet():
                     self._sounddevice._terminate()
                     self._sounddevice._initialize()
         try:
@@ -413,7 +413,7 @@ class Microphone:
             ring.ring_bell()
 
         self._ended = False
-        with _quiet(), _portaudio:
+        with quiet(), _portaudio:
             stream = self._sounddevice.RawInputStream(
                 device=device.number,
                 samplerate=self.sample_rate,
@@ -464,7 +464,7 @@ def _code(error: Exception) -> object:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps PortAudio and ALSA from writing their notes about failures to stderr; what matters comes as an error."""
     try:
         stderr = os.dup(2)

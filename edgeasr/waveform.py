@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -74,6 +76,16 @@ def to_mono(samples: npt.NDArray[np.float32]) -> Waveform:
     for channel in range(2, num_channels):
         total += samples[:, channel]
     return total / np.float32(num_channels)
+
+
+def loudness_db(waveform: Waveform, *, floor_db: float) -> tuple[float, float]:
+    """Loudness (root mean square) and peak of a stretch of sound, in dB of full scale; `floor_db` if less."""
+    if len(waveform) == 0:
+        return floor_db, floor_db
+    samples = waveform.astype(np.float64)
+    amplitudes = (float(np.sqrt(np.mean(samples * samples))), float(np.max(np.abs(samples))))
+    rms, peak = (max(floor_db, 20 * math.log10(value)) if value > 0 else floor_db for value in amplitudes)
+    return rms, peak
 
 
 class Resampler:

@@ -24,6 +24,7 @@ COMMANDS = {
     "listen": "turn what the microphone hears into text, live",
     "devices": "list the microphones, and show how loud it is at one",
     "teach": "new words, phrases and sentences, which transcribe and listen take up",
+    "doctor": "find out what is wrong here, and what to do",
     "models": "list, show and verify bundles",
     "decode": "turn saved log-probs of any CTC model into text",
     "lm": "build, show, score, convert and mix language models",

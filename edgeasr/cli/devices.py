@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from typing import TYPE_CHECKING
 
@@ -84,20 +83,14 @@ def level_line(waveform: Waveform) -> str:
     """The level of a stretch of sound: a bar for its loudness, and figures for loudness and peak in dB of full scale.
 
     Example:
-        >>> level_line([0.5, -0.5])
+        >>> level_line(np.array([0.5, -0.5], np.float32))
         '[####################################    ]   -6 dB, peak   -6 dB'
     """
-    import numpy as np
+    from edgeasr.waveform import loudness_db
 
-    samples = np.asarray(waveform, np.float64)
-    rms_db = _db(math.sqrt(float(np.mean(samples * samples))))
-    peak_db = _db(float(np.max(np.abs(samples))))
-    filled = round(BAR_CHARS * (1 - rms_db / QUIETEST_DB))
+    rms_db, peak_db = loudness_db(waveform, floor_db=QUIETEST_DB)
+    filled = min(BAR_CHARS, round(BAR_CHARS * (1 - rms_db / QUIETEST_DB)))
     note = " clipping: turn the gain down" if peak_db > CLIPPING_DB else ""
     if peak_db <= QUIETEST_DB:
         note = " nothing: is it muted?"
     return f"[{'#' * filled}{' ' * (BAR_CHARS - filled)}] {rms_db:4.0f} dB, peak {peak_db:4.0f} dB{note}"
-
-
-def _db(amplitude: float) -> float:
-    return max(QUIETEST_DB, min(0.0, 20 * math.log10(max(amplitude, 1e-9))))
