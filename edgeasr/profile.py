@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -261,6 +260,8 @@ def _changing(name: str, folder: str | Path | None) -> Iterator[list[str]]:
 
 def _write(path: Path, text: str) -> None:
     """Replaces a file whole: what was there stays until all of the new is on the disk."""
+    import tempfile
+
     with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
             file.write(text.encode())

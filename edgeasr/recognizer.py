@@ -26,6 +26,7 @@ from edgeasr.words import NUM_HYPOTHESES, Decoder, WordDecoder
 if TYPE_CHECKING:
     from edgeasr.command import CommandDecoder
     from edgeasr.lm import LanguageModel
+    from edgeasr.profile import Profile
 
 # What stands in place of a language model's file for none.
 NO_LM = "none"
@@ -61,6 +62,7 @@ class Recognizer:
         lexicon: Lexicon | None = None,
         hotwords: Hotwords | None = None,
         hotword_boost: float | None = None,
+        profile: Profile | None = None,
         num_threads: int = 1,
         min_confidence: float = 0.0,
         min_segment_confidence: float = 0.0,
@@ -79,6 +81,7 @@ class Recognizer:
             lexicon: The words that are known; None for those of the language model.
             hotwords: Phrases to listen for; a stream may have its own.
             hotword_boost: Added to the score for each hotword that has no boost of its own.
+            profile: What a user has taught, which is known besides all that.
             num_threads: Threads for one step of the model.
             min_confidence: Words below this, in 0..1, are not accepted: texts show `unsure_mark` for a run of them, the
                 words themselves are kept and flagged. See `calibrated` for what the number means.
@@ -98,11 +101,17 @@ class Recognizer:
             "word_bonus": word_bonus,
             "hotword_boost": hotword_boost,
         }
-        knowledge = {"lm": None if lm == NO_LM else lm, "lexicon": lexicon, "hotwords": hotwords}
+        knowledge = {
+            "lm": None if lm == NO_LM else lm,
+            "lexicon": lexicon,
+            "hotwords": hotwords,
+            "profile": profile or None,
+        }
         self._decoder = _choose_decoder(self._bundle.decoder, decoder, wishes, knowledge)
-        self._context = (
+        self._untaught = (
             None if self._decoder.mode == "greedy" else self._make_context(lm, lexicon=lexicon, hotwords=hotwords)
         )
+        self._context = self._untaught if profile is None else profile.context(self._untaught)
         for name, least in (("min_confidence", min_confidence), ("min_segment_confidence", min_segment_confidence)):
             if not 0 <= least <= 1:
                 raise ConfigError(f"{name} is {least}, expected a probability, 0 to 1")
@@ -130,12 +139,7 @@ class Recognizer:
     @property
     def mode(self) -> str:
         """The way of decoding, one of `confidence.MODES`: what its confidences are calibrated for."""
-        context = self._context
-        return decoding_mode(
-            self._decoder.mode,
-            lm=context is not None and bool(context.lm),
-            lexicon=context is not None and context.lexicon is not None,
-        )
+        return self._mode_with(self._context)
 
     @property
     def context(self) -> DecodingContext | None:
@@ -214,26 +218,32 @@ class Recognizer:
             keep_events=keep_events,
         )
 
-    def word_decoder(self, *, hotwords: Hotwords | None = None, keep_evidence: bool = False) -> WordDecoder:
+    def word_decoder(
+        self, *, hotwords: Hotwords | None = None, profile: Profile | None = None, keep_evidence: bool = False
+    ) -> WordDecoder:
         """Starts the last stage of a stream by itself: rows of the model's output go in, words come out.
 
         Args:
             hotwords: Phrases for this stream instead of the recogniser's.
+            profile: What a user has taught, instead of what the recogniser was given.
             keep_evidence: Collect what the confidence of each word was made of.
 
         Raises:
-            ConfigError: Hotwords for a greedy decoder.
+            ConfigError: Hotwords or a profile for a greedy decoder.
         """
+        context = self._context if profile is None else profile.context(self._untaught)
+        if hotwords is not None:
+            context = DecodingContext(hotwords=hotwords) if context is None else context.replace(hotwords=hotwords)
         return WordDecoder(
-            self._start_decoder(hotwords),
+            self._start_decoder(context),
             tokens=self._bundle.tokens,
             timing=self._timing,
             rows_per_read=self._bundle.model.rows_per_chunk,
             logits=self._bundle.model.output_kind == "logits",
-            calibration=self._bundle.calibration.get(self.mode),
+            calibration=self._bundle.calibration.get(self._mode_with(context)),
             min_confidence=self._min_confidence,
             nbest=self._decoder.beam.nbest if self._decoder.mode == "beam" else 1,
-            lexicon=None if self._context is None else self._context.lexicon,
+            lexicon=None if context is None else context.lexicon,
             keep_evidence=keep_evidence,
         )
 
@@ -302,16 +312,20 @@ class Recognizer:
             logits=self._bundle.model.output_kind == "logits",
         )
 
-    def _start_decoder(self, hotwords: Hotwords | None) -> Decoder:
+    def _mode_with(self, context: DecodingContext | None) -> str:
+        return decoding_mode(
+            self._decoder.mode,
+            lm=context is not None and bool(context.lm),
+            lexicon=context is not None and context.lexicon is not None,
+        )
+
+    def _start_decoder(self, context: DecodingContext | None) -> Decoder:
         logits = self._bundle.model.output_kind == "logits"
         tokens = self._bundle.tokens
         if self._decoder.mode == "greedy":
-            if hotwords is not None:
-                raise ConfigError("hotwords need the beam search, but the decoder is greedy")
+            if context is not None:
+                raise ConfigError("hotwords and profiles need the beam search, but the decoder is greedy")
             return CtcGreedyDecoder(len(tokens), tokens.blank_id, logits=logits)
-        context = self._context
-        if hotwords is not None:
-            context = DecodingContext(hotwords=hotwords) if context is None else context.replace(hotwords=hotwords)
         # Confidences need the alternatives, whether they are shown or not.
         beam = replace(self._decoder.beam, nbest=max(self._decoder.beam.nbest, NUM_HYPOTHESES))
         return CtcBeamDecoder(tokens.names, beam, context=context, logits=logits, word_delimiter=tokens.word_delimiter)

@@ -127,6 +127,7 @@ class Stream:
         self._unsure_mark = unsure_mark
         self._keep_events = keep_events
         self._busy = threading.Lock()
+        self._next_words: WordDecoder | None = None
         self._start()
 
     def _start(self) -> None:
@@ -220,6 +221,18 @@ class Stream:
             events, self._events = self._events, []
             return events
 
+    def use_words(self, words: WordDecoder) -> None:
+        """Decodes with another decoder from the next utterance on, such as one that has been taught something.
+
+        Args:
+            words: From `Recognizer.word_decoder`; it is the stream's alone.
+
+        Raises:
+            StreamStateError: While another call is at work.
+        """
+        with self._owned():
+            self._next_words = words
+
     def reset(self) -> None:
         """Drops everything that was heard and starts anew, at time zero.
 
@@ -227,6 +240,8 @@ class Stream:
             StreamStateError: While another call is at work.
         """
         with self._owned():
+            if self._next_words is not None:
+                self.stages, self._next_words = replace(self.stages, words=self._next_words), None
             stages = self.stages
             for stage in (stages.resampler, stages.frontend, stages.acoustic, stages.words):
                 stage.reset()
@@ -349,8 +364,10 @@ class Stream:
         return quiet_rows
 
     def _begin_utterance(self) -> None:
-        start_s = self._seconds(self._run_start)
-        self.stages.words.begin_utterance(start_s=start_s, first_row=self._num_rows)
+        start_s, earliest = self._seconds(self._run_start), self.stages.words.earliest
+        if self._next_words is not None:
+            self.stages, self._next_words = replace(self.stages, words=self._next_words), None
+        self.stages.words.begin_utterance(start_s=start_s, first_row=self._num_rows, earliest=earliest)
         if self.stages.endpointer is not None:
             self.stages.endpointer.reset()
         if self.stages.commands is not None:

@@ -229,15 +229,20 @@ class WordDecoder:
         self._meter.reset()
         self._start()
 
-    def begin_utterance(self, *, start_s: float, first_row: int) -> None:
+    @property
+    def earliest(self) -> float:
+        """Where in the stream the next word may begin, in seconds: where the one before has ended."""
+        return self._committed[-1].end if self._committed else self._earliest
+
+    def begin_utterance(self, *, start_s: float, first_row: int, earliest: float) -> None:
         """Starts anew with another utterance of the same stream.
 
         Args:
             start_s: Where in the stream the model began to hear, in seconds.
             first_row: How many rows it has given since then. The decoder is read at the ends of the model's chunks,
                 wherever in a chunk the utterance begins.
+            earliest: Where in the stream the first word may begin, in seconds.
         """
-        earliest = self._committed[-1].end if self._committed else self._earliest
         self.decoder.reset()
         self._meter.reset()
         self._start(start_s=start_s, first_row=first_row, earliest=earliest)
@@ -298,7 +303,7 @@ class WordDecoder:
     ) -> list[tuple[Word, Evidence]]:
         """The first `num_words` words, or all; the words after them tell where their frames end."""
         words: list[tuple[Word, Evidence]] = []
-        earliest = self._committed[-1].end if self._committed else self._earliest
+        earliest = self.earliest
         timing = self._timing
         for number, word in enumerate(spelled[:num_words]):
             evidence = self._measure(tokens, spelled, number)

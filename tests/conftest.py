@@ -30,6 +30,12 @@ NO_KENLM = "KenLM is not installed"
 EXPECTED_SKIPS = (NO_DATA, NO_GPU, NO_KENLM)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_profile(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the person who runs the tests has taught is not theirs to know."""
+    os.environ["EDGEASR_PROFILE"] = str(tmp_path_factory.mktemp("profile"))
+
+
 @pytest.fixture(scope="session")
 def samples_dir() -> Path:
     """The recordings that come with the project."""

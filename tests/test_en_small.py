@@ -11,6 +11,8 @@ import soundfile
 
 from edgeasr import Recognizer
 from edgeasr.bundle import find_bundle, verify_bundle
+from edgeasr.endpoint import EndpointConfig
+from edgeasr.profile import Profile
 from edgeasr.train.evaluate import find_sets, measure, normaliser, summarise
 from edgeasr.train.score import ErrorCounts, count_errors
 from edgeasr.train.transcriber import BundleTranscriber
@@ -82,6 +84,25 @@ def test_any_cut_gives_the_same_words_times_and_confidences(samples_dir):
         for piece in np.split(waveform, np.sort(rng.integers(0, waveform.size, 40))):
             stream.accept(piece)
         assert stream.finish() == whole
+
+
+def test_what_is_taught_while_it_listens_is_known_at_the_next_utterance(samples_dir):
+    recognizer = Recognizer("en-small")
+    waveform, sample_rate = soundfile.read(samples_dir / "austen-0870.flac", dtype="float32")
+    sound = np.concatenate([waveform, np.zeros(2 * sample_rate, np.float32)])
+    phrase = "john dashwood"
+    stream = recognizer.stream(sample_rate=sample_rate, endpoint=EndpointConfig())
+    stream.accept(sound[: sample_rate // 2])
+    stream.use_words(recognizer.word_decoder(profile=Profile(phrases={phrase: 8.0})))
+    stream.accept(sound[sample_rate // 2 :])
+    stream.accept(sound)
+    before, after = stream.finish().segments
+    assert before.text == recognizer.transcribe(waveform, sample_rate=sample_rate).text
+    assert phrase not in before.text
+    assert phrase in after.text
+    assert before.end <= len(sound) / sample_rate <= after.start
+    taught = Recognizer("en-small", profile=Profile(phrases={phrase: 8.0}))
+    assert phrase in taught.transcribe(waveform, sample_rate=sample_rate).text
 
 
 @pytest.mark.parametrize("name", LIMITS)

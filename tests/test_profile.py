@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgeasr import Recognizer
 from edgeasr import profile as profiles
 from edgeasr.cli import main
 from edgeasr.config import CtcBeamConfig
@@ -186,6 +187,33 @@ def test_nothing_taught_changes_nothing() -> None:
     base = DecodingContext(hotwords=Hotwords(["a"]))
     assert Profile().context(base) is base
     assert Profile().context(None) is None
+
+
+def test_a_greedy_decoder_knows_nothing_of_it() -> None:
+    golden = Path(__file__).parent / "golden" / "tiny"
+    Recognizer(golden, decoder="greedy", profile=Profile())
+    with pytest.raises(ConfigError, match="greedy decoder has no profile"):
+        Recognizer(golden, decoder="greedy", profile=Profile(words={"a": ()}))
+    with pytest.raises(ConfigError, match="profiles need the beam search"):
+        Recognizer(golden, decoder="greedy").word_decoder(profile=Profile(words={"a": ()}))
+
+
+def test_transcribe_takes_it_up(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples_dir: Path
+) -> None:
+    monkeypatch.setenv("EDGEASR_PROFILE", str(tmp_path))
+    sample = str(samples_dir / "austen-0870.flac")
+    assert run(capsys, "add-phrases", "john dashwood", "--boost", 8)[0] == 0
+    (tmp_path / "words.txt").write_text("two words\n")
+    assert main(["transcribe", sample]) == 0
+    captured = capsys.readouterr()
+    assert "john dashwood" in captured.out
+    assert "words.txt:1: " in captured.err
+    for without in (["--profile", "none"], ["--decoder", "greedy"]):
+        assert main(["transcribe", sample, *without]) == 0
+        captured = capsys.readouterr()
+        assert "dashwood" not in captured.out
+        assert not captured.err
 
 
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -8,12 +8,15 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeasr.recognizer import Recognizer
 
 EXIT_ERROR = 2
+# What stands in place of a profile's folder for none.
+NO_PROFILE = "none"
 
 
 def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +48,25 @@ def add_context_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nbest", type=positive, metavar="N", help="also give the N best readings (in json)")
 
 
+def add_profile_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds the option for what the user has taught; `load_recognizer` and `profile_folder` read it."""
+    parser.add_argument(
+        "--profile",
+        metavar="DIR",
+        help="what has been taught, see `edgeasr teach`; 'none' for nothing (default: your own, for the beam search)",
+    )
+
+
+def profile_folder(args: argparse.Namespace) -> Path | None:
+    """The folder of what the user has taught; None if it is not to be used."""
+    wanted = getattr(args, "profile", NO_PROFILE)
+    if wanted == NO_PROFILE or (wanted is None and args.decoder == "greedy"):
+        return None
+    from edgeasr.profile import profile_dir
+
+    return profile_dir() if wanted is None else Path(wanted)
+
+
 def add_confidence_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options that tell from which confidence on a recogniser may speak up; `load_recognizer` reads them."""
     parser.add_argument(
@@ -69,20 +91,26 @@ def add_confidence_arguments(parser: argparse.ArgumentParser) -> None:
 def load_recognizer(args: argparse.Namespace) -> Recognizer:
     """Loads the recogniser that the arguments ask for."""
     with dying_of_ctrl_c():
+        from edgeasr.profile import read_profile
         from edgeasr.recognizer import Recognizer
         from edgeasr.types import UNSURE_MARK
 
         mark = getattr(args, "unsure_mark", None)
+        folder = profile_folder(args)
+        profile = None if folder is None else read_profile(folder)
         recognizer = Recognizer(
             args.model,
             decoder=args.decoder,
             beam_size=args.beam_size,
             **context_options(args),
+            profile=profile,
             num_threads=args.threads,
             min_confidence=getattr(args, "min_confidence", 0.0),
             min_segment_confidence=getattr(args, "min_segment_confidence", 0.0),
             unsure_mark=UNSURE_MARK if mark is None else mark,
         )
+    for warning in () if profile is None else profile.warnings:
+        print(f"edgeasr: note: {warning}", file=sys.stderr)
     if not recognizer.calibrated and (recognizer.min_confidence or recognizer.min_segment_confidence):
         print(
             f"edgeasr: note: {recognizer.bundle.name} has no calibration for decoding with {recognizer.mode}: "

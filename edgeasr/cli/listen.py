@@ -10,6 +10,7 @@ from typing import TextIO
 from edgeasr.cli.common import (
     add_confidence_arguments,
     add_context_arguments,
+    add_profile_argument,
     add_recognizer_arguments,
     fail,
     load_recognizer,
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--channel", type=positive, metavar="N", help="its channel N alone, counted from 1")
     add_recognizer_arguments(parser)
     add_context_arguments(parser)
+    add_profile_argument(parser)
     add_confidence_arguments(parser)
 
 

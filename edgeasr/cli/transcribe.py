@@ -12,6 +12,7 @@ from typing import BinaryIO
 from edgeasr.cli.common import (
     add_confidence_arguments,
     add_context_arguments,
+    add_profile_argument,
     add_recognizer_arguments,
     dying_of_ctrl_c,
     fail,
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recognizer_arguments(parser)
     add_context_arguments(parser)
+    add_profile_argument(parser)
     add_confidence_arguments(parser)
 
 
