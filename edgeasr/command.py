@@ -9,7 +9,7 @@ tells whether an order was given; how probable the best text is tells whether an
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,19 +20,26 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
+from edgeasr.confidence import decoding_mode
 from edgeasr.config import CommandConfig, CtcBeamConfig
-from edgeasr.decoder import CtcBeamDecoder, DecodingContext, Hypothesis
-from edgeasr.errors import InputError, StreamStateError
+from edgeasr.decoder import CtcBeamDecoder, DecodingContext, Hotwords, Hypothesis
+from edgeasr.errors import ConfigError, InputError, StreamStateError
 from edgeasr.grammar import Grammar, Slot, SlotValue
+from edgeasr.types import Word, mean_confidence
+from edgeasr.words import NUM_HYPOTHESES, Decoder, FloatArray, WordDecoder
 
 if TYPE_CHECKING:
-    from edgeasr.recognizer import Recognizer
+    from edgeasr.bundle import Bundle
+    from edgeasr.recognizer import Progress, Recognizer
 
 __all__ = ["CommandDecoder", "CommandPartial", "CommandRecognizer", "CommandResult", "CommandStream"]
 
 COMMAND = "command"
 DICTATION = "dictation"
 REJECTED = "rejected"
+
+# Makes words of the tokens of a decoder, which knows the context.
+WordsOf = Callable[[Decoder, DecodingContext | None], WordDecoder]
 
 _NO_SLOTS: Mapping[str, SlotValue] = MappingProxyType({})
 
@@ -69,6 +76,10 @@ class CommandResult:
         score: Natural log of the probability of the best text, for each of its tokens; minus infinity for no text.
         command: The grammar's best sentence, if one was found; with its tokens and times.
         dictation: The best text; with its tokens and times.
+        words: Those of the text, with times and confidences, where it was heard with a bundle.
+        calibrated: Whether these confidences are calibrated probabilities: whether the bundle has a calibration for
+            decoding with a grammar, or for that of dictation.
+        warnings: What is wrong with the sound, for instance that the file is damaged and was heard up to the damage.
     """
 
     kind: str
@@ -81,6 +92,14 @@ class CommandResult:
     score: float
     command: Hypothesis | None
     dictation: Hypothesis
+    words: tuple[Word, ...] = ()
+    calibrated: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def confidence(self) -> float | None:
+        """The share of the words that is expected to be right; None without words."""
+        return mean_confidence(self.words)
 
 
 class CommandDecoder:
@@ -106,6 +125,8 @@ class CommandDecoder:
         context: DecodingContext | None = None,
         logits: bool = False,
         word_delimiter: str = "▁",
+        words_of: WordsOf | None = None,
+        min_confidence: float = 0.0,
     ) -> None:
         """Starts a stream.
 
@@ -117,6 +138,8 @@ class CommandDecoder:
             context: What is known about dictated text: a language model, hotwords.
             logits: The rows given to `accept` are not normalised; the decoder does it.
             word_delimiter: What stands for a space in `tokens`.
+            words_of: Makes words with times and confidences of the tokens of a decoder; None for results without.
+            min_confidence: What has words of which fewer than this share are expected to be right is rejected.
 
         Raises:
             ConfigError: The tokens cannot spell a word of the grammar, or a value that cannot work.
@@ -126,27 +149,27 @@ class CommandDecoder:
         self._word_delimiter = word_delimiter
         self._grammar = self._checked(grammar)
         beam = CtcBeamConfig() if beam is None else beam
-        self._open = CtcBeamDecoder(
-            self._tokens, replace(beam, nbest=1), context=context, logits=logits, word_delimiter=word_delimiter
+        nbest = 1 if words_of is None else NUM_HYPOTHESES
+        # What hears anything, and what hears sentences of the grammar alone.
+        self._open = _Search(
+            CtcBeamDecoder(
+                self._tokens, replace(beam, nbest=nbest), context=context, logits=logits, word_delimiter=word_delimiter
+            ),
+            words_of,
         )
-        # A command ends with the utterance, so nothing has to be committed before; and a word that the grammar wants
-        # may be far from what the frames like best.
-        closed = CtcBeamConfig(
-            beam_size=self.config.beam_size,
-            blank_id=beam.blank_id,
-            beam_threshold=self.config.beam_threshold,
-            token_threshold=math.inf,
-            max_tokens_per_frame=0,
-            blank_skip_threshold=1.0,
-            max_commit_delay_frames=0,
+        self._closed = _Search(
+            closed_decoder(
+                self._tokens,
+                self._grammar,
+                self.config,
+                blank_id=beam.blank_id,
+                nbest=nbest,
+                logits=logits,
+                word_delimiter=word_delimiter,
+            ),
+            words_of,
         )
-        self._closed = CtcBeamDecoder(
-            self._tokens,
-            closed,
-            context=DecodingContext(grammar=self._grammar),
-            logits=logits,
-            word_delimiter=word_delimiter,
-        )
+        self._min_confidence = min_confidence
         self._busy = Lock()
 
     @property
@@ -157,7 +180,7 @@ class CommandDecoder:
     @property
     def num_frames(self) -> int:
         """How many frames have been accepted since the start of the stream."""
-        return self._open.num_frames
+        return self._open.decoder.num_frames
 
     def accept(self, log_probs: npt.NDArray[np.float32]) -> None:
         """Takes the next frames; how a stream is cut into calls changes nothing about its results.
@@ -170,9 +193,9 @@ class CommandDecoder:
             StreamStateError: After `finish`, or while another thread is inside.
         """
         with self._owned():
-            # Both refuse the same blocks.
-            self._open.accept(log_probs)
+            # The first one refuses a block as a whole, and what it takes the other one takes, too.
             self._closed.accept(log_probs)
+            self._open.accept(log_probs)
 
     def partial(self) -> CommandPartial:
         """What has been heard so far; changes nothing.
@@ -181,7 +204,7 @@ class CommandDecoder:
             StreamStateError: While another thread is inside.
         """
         with self._owned():
-            dictation, command = self._open.partial()[0], self._closed.partial()[0]
+            dictation, command = self._open.partial(), self._closed.partial()
         return CommandPartial(dictation.text, command.text, _llr(command, dictation))
 
     def finish(self) -> CommandResult:
@@ -191,15 +214,21 @@ class CommandDecoder:
             StreamStateError: When called twice, or while another thread is inside.
         """
         with self._owned():
-            dictation, command = self._open.finish()[0], self._closed.finish()[0]
+            dictation, command = self._open.finish(), self._closed.finish()
         found = command if command.complete and command.text else None
         score = _score(dictation)
         command_score = -math.inf if found is None else _score(found)
         llr = -math.inf if found is None else _llr(found, dictation)
+        believed = self._closed
         if found is not None and llr >= self.config.min_llr and command_score >= self.config.min_command_score:
-            kind, text, meaning = COMMAND, found.text, self._grammar.parse(found.text)
+            kind = COMMAND
         else:
-            kind, text, meaning = DICTATION if score >= self.config.min_score else REJECTED, dictation.text, None
+            kind, believed = DICTATION if score >= self.config.min_score else REJECTED, self._open
+        confidence = mean_confidence(believed.words)
+        if confidence is not None and confidence < self._min_confidence:
+            kind, believed = REJECTED, self._open
+        text = found.text if kind == COMMAND and found is not None else dictation.text
+        meaning = self._grammar.parse(text) if kind == COMMAND else None
         return CommandResult(
             kind=kind,
             text=text,
@@ -211,6 +240,8 @@ class CommandDecoder:
             score=score,
             command=found,
             dictation=dictation,
+            words=believed.words,
+            calibrated=believed.calibrated,
         )
 
     def reset(self, *, grammar: Grammar | None = None) -> None:
@@ -229,7 +260,8 @@ class CommandDecoder:
             elif 2 * self._grammar.num_states > self._grammar.limits.max_states:
                 self._grammar = self._grammar.renewed()
             self._open.reset()
-            self._closed.reset(context=DecodingContext(grammar=self._grammar))
+            self._closed.reset()
+            self._closed.decoder.reset(context=DecodingContext(grammar=self._grammar))
 
     def decode(self, log_probs: npt.NDArray[np.float32]) -> CommandResult:
         """Decodes a whole utterance: `reset`, `accept` and `finish` in one.
@@ -257,6 +289,93 @@ class CommandDecoder:
             yield
         finally:
             self._busy.release()
+
+
+class _Kept:
+    """A decoder that remembers the tokens that are taken out of it."""
+
+    def __init__(self, decoder: CtcBeamDecoder) -> None:
+        self.decoder = decoder
+        self.taken: list[Hypothesis] = []
+
+    def accept(self, log_probs: FloatArray, /) -> None:
+        self.decoder.accept(log_probs)
+
+    def take_committed(self) -> Hypothesis:
+        self.taken.append(self.decoder.take_committed())
+        return self.taken[-1]
+
+    def partial(self, *, bare: bool = False) -> list[Hypothesis]:
+        return self.decoder.partial(bare=bare)
+
+    def finish(self) -> list[Hypothesis]:
+        return self.decoder.finish()
+
+    def reset(self) -> None:
+        self.taken.clear()
+        self.decoder.reset()
+
+
+class _Search:
+    """A search, and the words of what it finds if they are wanted; its hypotheses are of the whole utterance."""
+
+    def __init__(self, decoder: CtcBeamDecoder, words_of: WordsOf | None) -> None:
+        self.decoder = decoder
+        self._kept = _Kept(decoder)
+        self._words = None if words_of is None else words_of(self._kept, decoder.context)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """After `finish`: the words of the best hypothesis."""
+        return () if self._words is None else tuple(self._words.committed)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether their confidences are probabilities."""
+        return self._words is not None and self._words.calibration is not None
+
+    def accept(self, log_probs: FloatArray) -> None:
+        (self.decoder if self._words is None else self._words).accept(log_probs)
+
+    def partial(self) -> Hypothesis:
+        return self._whole(self.decoder.partial()[0])
+
+    def finish(self) -> Hypothesis:
+        return self._whole(self.decoder.finish()[0] if self._words is None else self._words.finish())
+
+    def reset(self) -> None:
+        (self.decoder if self._words is None else self._words).reset()
+
+    def _whole(self, rest: Hypothesis) -> Hypothesis:
+        return self.decoder.joined(self._kept.taken, rest) if self._kept.taken else rest
+
+
+def closed_decoder(
+    tokens: Sequence[str],
+    grammar: Grammar,
+    config: CommandConfig,
+    *,
+    blank_id: int,
+    nbest: int = NUM_HYPOTHESES,
+    logits: bool = False,
+    word_delimiter: str = "▁",
+) -> CtcBeamDecoder:
+    """The search that hears only the sentences of a grammar; the arguments are those of `CommandDecoder`."""
+    # A command ends with the utterance, so nothing has to be committed before; and a word that the grammar wants may be
+    # far from what the frames like best. Confidences need the alternatives.
+    beam = CtcBeamConfig(
+        beam_size=config.beam_size,
+        blank_id=blank_id,
+        nbest=nbest,
+        beam_threshold=config.beam_threshold,
+        token_threshold=math.inf,
+        max_tokens_per_frame=0,
+        blank_skip_threshold=1.0,
+        max_commit_delay_frames=0,
+    )
+    return CtcBeamDecoder(
+        tokens, beam, context=DecodingContext(grammar=grammar), logits=logits, word_delimiter=word_delimiter
+    )
 
 
 def _score(hypothesis: Hypothesis) -> float:
@@ -290,6 +409,11 @@ class CommandStream:
         self._num_samples = 0
         self._finished = False
         self._busy = Lock()
+
+    @property
+    def duration(self) -> float:
+        """Seconds that have been heard."""
+        return self._num_samples / self.sample_rate
 
     @property
     def decoder(self) -> CommandDecoder:
@@ -326,11 +450,14 @@ class CommandStream:
         with self._owned():
             if self._finished:
                 raise StreamStateError("finish() after finish(): the stream has ended; call reset() to start anew")
+            from edgeasr.stream import clipped
+
             self._finished = True
             self._hear(self._stages.resampler.finish())
             self._decoder.accept(self._stages.acoustic.accept(self._stages.frontend.finish()))
             self._decoder.accept(self._stages.acoustic.finish())
-            return self._decoder.finish()
+            result = self._decoder.finish()
+            return replace(result, words=clipped(result.words, self.duration))
 
     def reset(self, *, grammar: Grammar | None = None) -> None:
         """Drops everything that was heard and starts anew, with other commands if they are given.
@@ -399,6 +526,35 @@ class CommandRecognizer:
         """How commands are told from other speech."""
         return self._config
 
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle whose model hears."""
+        return self._recognizer.bundle
+
+    @property
+    def mode(self) -> str:
+        """The way of decoding that confidences are calibrated for: ``grammar``."""
+        return decoding_mode("beam", grammar=True)
+
+    def word_decoder(self, *, hotwords: Hotwords | None = None, keep_evidence: bool = False) -> WordDecoder:
+        """Starts the search for commands alone, and what makes words of its tokens; see `Recognizer.word_decoder`.
+
+        Raises:
+            ConfigError: Hotwords: a grammar knows its words.
+        """
+        if hotwords is not None:
+            raise ConfigError("hotwords are for dictation; a grammar has its own words")
+        bundle = self._recognizer.bundle
+        decoder = closed_decoder(
+            bundle.tokens.names,
+            self._grammar,
+            self._config,
+            blank_id=bundle.tokens.blank_id,
+            logits=bundle.model.output_kind == "logits",
+            word_delimiter=bundle.tokens.word_delimiter,
+        )
+        return self._words_of(decoder, decoder.context, keep_evidence=keep_evidence)
+
     def decoder(self) -> CommandDecoder:
         """Starts the last stage by itself: rows of the model's output go in."""
         bundle = self._recognizer.bundle
@@ -410,7 +566,20 @@ class CommandRecognizer:
             context=self._context,
             logits=bundle.model.output_kind == "logits",
             word_delimiter=bundle.tokens.word_delimiter,
+            words_of=self._words_of,
+            min_confidence=self._recognizer.min_segment_confidence,
         )
+
+    def _words_of(
+        self, decoder: Decoder, context: DecodingContext | None, *, keep_evidence: bool = False
+    ) -> WordDecoder:
+        mode = decoding_mode(
+            "beam",
+            lm=context is not None and bool(context.lm),
+            lexicon=context is not None and context.lexicon is not None,
+            grammar=context is not None and context.grammar is not None,
+        )
+        return self._recognizer.words_of(decoder, context=context, mode=mode, keep_evidence=keep_evidence)
 
     def stream(self, *, sample_rate: int | None = None) -> CommandStream:
         """Starts a stream.
@@ -424,13 +593,21 @@ class CommandRecognizer:
         return CommandStream(self._recognizer, self.decoder(), sample_rate)
 
     def recognize(
-        self, audio: str | Path | BinaryIO | npt.NDArray[np.float32], *, sample_rate: int | None = None
+        self,
+        audio: str | Path | BinaryIO | npt.NDArray[np.float32],
+        *,
+        sample_rate: int | None = None,
+        on_progress: Progress | None = None,
     ) -> CommandResult:
         """Recognises one utterance, from a file or an array.
 
         Args:
             audio: See `Recognizer.transcribe`.
             sample_rate: Of a waveform, in Hz. Only for waveforms: a file knows its own.
+            on_progress: Called now and then with the seconds heard and the length in seconds, if known.
+
+        Returns:
+            What was heard; of a file that is damaged up to the damage, and with a warning.
 
         Raises:
             AudioFormatError: The file is empty or not one of sound.
@@ -451,4 +628,7 @@ class CommandRecognizer:
             stream = self.stream(sample_rate=reader.sample_rate)
             for block in reader.blocks():
                 stream.accept(block)
-            return stream.finish()
+                if on_progress is not None:
+                    on_progress(stream.duration, reader.duration)
+            result = stream.finish()
+            return replace(result, warnings=(reader.damage,)) if reader.damage else result

@@ -7,13 +7,14 @@ language models, a lexicon, hotwords, a grammar.
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -526,6 +527,34 @@ class _CtcDecoder:
         """How many frames have been accepted since the start of the stream."""
         return self._search.num_frames
 
+    def joined(self, taken: Sequence[Hypothesis], rest: Hypothesis) -> Hypothesis:
+        """A hypothesis as it would be if no tokens had been taken out before it.
+
+        Args:
+            taken: What `take_committed` has returned since the start of the stream.
+            rest: A hypothesis of `partial` or `finish` after that.
+        """
+        parts = (*taken, rest)
+        ids, starts, ends, posteriors = (
+            tuple(itertools.chain.from_iterable(getattr(part, name) for part in parts))
+            for name in ("token_ids", "token_start_frames", "token_end_frames", "token_posteriors")
+        )
+        words = () if self._names is None else self._words(ids, starts, ends, posteriors)
+        return replace(
+            rest,
+            token_ids=ids,
+            token_start_frames=starts,
+            token_end_frames=ends,
+            token_posteriors=posteriors,
+            tokens=() if self._names is None else tuple(self._names[token_id] for token_id in ids),
+            text=" ".join(self._written(word.text) for word in words),
+            words=words,
+        )
+
+    def _written(self, word: str) -> str:
+        """How a word is written that is spelled so."""
+        return word
+
     def _dress(self, found: _core.Hypothesis) -> Hypothesis:
         token_ids = tuple(found.token_ids)
         starts = tuple(found.token_start_frames)
@@ -659,6 +688,10 @@ class CtcBeamDecoder(_CtcDecoder):
         return _core.CtcBeamDecoder(
             self.config, list(self._names or ()), self._word_delimiter, core, logits=self._logits
         )
+
+    def _written(self, word: str) -> str:
+        lexicon = None if self.context is None else self.context.lexicon
+        return word if lexicon is None else lexicon.written(word) or word
 
     @property
     def unspellable(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeasr.types import UNSURE_MARK, Alternative, Segment, Transcript, Word
+from edgeasr.types import UNSURE_MARK, Alternative, Segment, Transcript, Word, text_of
 
 if TYPE_CHECKING:
     from edgeasr.command import CommandResult
@@ -61,7 +61,9 @@ def command_to_text(result: CommandResult, unsure_mark: str = UNSURE_MARK) -> st
     if result.intent is not None:
         slots = "".join(f" {name}={value}" for name, value in result.slots.items())
         return f"{result.text} [{result.intent}{slots}]\n"
-    return f"{unsure_mark if result.kind == 'rejected' else result.text}\n"
+    if result.kind == "rejected":
+        return f"{unsure_mark}\n"
+    return f"{text_of(result.words, unsure_mark) if result.words else result.text}\n"
 
 
 def command_to_json(result: CommandResult, *, source: str | None = None) -> str:
@@ -71,14 +73,19 @@ def command_to_json(result: CommandResult, *, source: str | None = None) -> str:
         result: What to write.
         source: Name of the file that it was made from, kept as `file`.
     """
-    entry = {
+    entry: dict[str, object] = {
         "kind": result.kind,
         "text": result.text,
         "intent": result.intent,
         "slots": dict(result.slots),
         "llr": round(result.llr, 4) if math.isfinite(result.llr) else None,
         "score": round(result.score, 4) if math.isfinite(result.score) else None,
+        "calibrated": result.calibrated,
+        "confidence": _rounded(result.confidence),
+        "words": [_word_entry(word) for word in result.words],
     }
+    if result.warnings:
+        entry["warnings"] = list(result.warnings)
     return f"{_json(entry if source is None else {'file': source, **entry})}\n"
 
 
@@ -103,8 +110,12 @@ def _words_json(words: Sequence[Word]) -> str:
 
 
 def _word_json(word: Word) -> str:
+    return _json(_word_entry(word))
+
+
+def _word_entry(word: Word) -> dict[str, object]:
     entry = {"text": word.text, "start": word.start, "end": word.end, "confidence": _rounded(word.confidence)}
-    return _json(entry if word.accepted else {**entry, "accepted": False})
+    return entry if word.accepted else {**entry, "accepted": False}
 
 
 def _rounded(confidence: float | None) -> float | None:

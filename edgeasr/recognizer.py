@@ -21,7 +21,7 @@ from edgeasr.stream import RowTiming, Stages, Stream
 from edgeasr.tokens import WordTiming
 from edgeasr.types import UNSURE_MARK, Transcript
 from edgeasr.waveform import Resampler, check_sample_rate
-from edgeasr.words import NUM_HYPOTHESES, Decoder, WordDecoder
+from edgeasr.words import AT_THE_END, NUM_HYPOTHESES, Decoder, WordDecoder
 
 if TYPE_CHECKING:
     from edgeasr.command import CommandDecoder
@@ -234,13 +234,28 @@ class Recognizer:
         context = self._context if profile is None else profile.context(self._untaught)
         if hotwords is not None:
             context = DecodingContext(hotwords=hotwords) if context is None else context.replace(hotwords=hotwords)
+        return self.words_of(
+            self._start_decoder(context), context=context, mode=self._mode_with(context), keep_evidence=keep_evidence
+        )
+
+    def words_of(
+        self, decoder: Decoder, *, context: DecodingContext | None, mode: str, keep_evidence: bool = False
+    ) -> WordDecoder:
+        """Makes words, with their times and confidences, of the tokens of any decoder of the bundle's log-probs.
+
+        Args:
+            decoder: The search.
+            context: What it knows.
+            mode: Whose calibration to use. A search with a grammar commits nothing and is read at its end alone.
+            keep_evidence: See `word_decoder`.
+        """
         return WordDecoder(
-            self._start_decoder(context),
+            decoder,
             tokens=self._bundle.tokens,
             timing=self._timing,
-            rows_per_read=self._bundle.model.rows_per_chunk,
+            rows_per_read=AT_THE_END if mode == "grammar" else self._bundle.model.rows_per_chunk,
             logits=self._bundle.model.output_kind == "logits",
-            calibration=self._bundle.calibration.get(self._mode_with(context)),
+            calibration=self._bundle.calibration.get(mode),
             min_confidence=self._min_confidence,
             nbest=self._decoder.beam.nbest if self._decoder.mode == "beam" else 1,
             lexicon=None if context is None else context.lexicon,

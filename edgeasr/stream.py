@@ -197,7 +197,7 @@ class Stream:
                 duration=duration,
                 calibrated=self._partial.calibrated,
                 unsure_mark=self._unsure_mark,
-                alternatives=tuple(replace(other, words=_clipped(other.words, duration)) for other in alternatives),
+                alternatives=tuple(replace(other, words=clipped(other.words, duration)) for other in alternatives),
             )
 
     def take_segments(self) -> tuple[Segment, ...]:
@@ -379,7 +379,7 @@ class Stream:
         words = self.stages.words
         words.finish()
         result = None if self.stages.commands is None else self.stages.commands.finish()
-        final = _clipped(words.committed, end_s)
+        final = clipped(words.committed, end_s)
         segment = self._make_segment(final) if final else None
         if segment is not None:
             self._segments.append(segment)
@@ -459,7 +459,7 @@ class Stream:
         return self._num_samples / self.sample_rate
 
 
-def _clipped(words: Sequence[Word], duration: float) -> tuple[Word, ...]:
+def clipped(words: Sequence[Word], duration: float) -> tuple[Word, ...]:
     """Ends words with the sound: the last chunk is padded, and a fitted offset may reach further."""
     return tuple(
         word if word.end <= duration else replace(word, start=min(word.start, duration), end=duration) for word in words

@@ -75,7 +75,7 @@ class Segment:
 
         An expectation is linear, so it is as honest as the words' confidences are, however words depend on each other.
         """
-        return _mean_confidence(self.words) or 0.0
+        return mean_confidence(self.words) or 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Transcript:
     @property
     def confidence(self) -> float | None:
         """The share of all words that is expected to be right; None where no word was recognised."""
-        return _mean_confidence(self.words)
+        return mean_confidence(self.words)
 
 
 class Partial:
@@ -252,5 +252,6 @@ def text_of(words: Iterable[Word], unsure_mark: str, *, accepted: bool = True) -
     return " ".join(word.text for word in shown(words, unsure_mark, accepted=accepted))
 
 
-def _mean_confidence(words: Sequence[Word]) -> float | None:
+def mean_confidence(words: Sequence[Word]) -> float | None:
+    """The share of words that is expected to be right; None without words."""
     return sum(word.confidence for word in words) / len(words) if words else None

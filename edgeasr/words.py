@@ -33,6 +33,9 @@ LEAST_WEIGHT = 0.003
 CONTEXT_S = 0.64
 # Frames that are remembered. What a decoder commits within 2 s fits with a word of 8 s.
 REMEMBERED_S = 10.0
+# `rows_per_read` of a decoder that is read at its end alone: one that commits nothing before, of short utterances.
+AT_THE_END = 1 << 62
+REMEMBERED_TO_THE_END_S = 60.0
 
 
 class Decoder(Protocol):
@@ -119,7 +122,7 @@ class WordDecoder:
         >>> table = TokenTable(["<blank>", "|", "h", "i"], blank_id=0, word_delimiter="|")
         >>> words = WordDecoder(CtcGreedyDecoder(4), tokens=table, timing=WordTiming(frame_s=0.02), rows_per_read=20)
         >>> words.accept(np.log([[0.1, 0.1, 0.7, 0.1], [0.1, 0.1, 0.1, 0.7]]).astype(np.float32))
-        >>> words.finish()
+        >>> best = words.finish()
         >>> [(word.text, word.start, word.end, round(word.confidence, 2)) for word in words.committed]
         [('hi', 0.0, 0.04, 0.49)]
     """
@@ -144,7 +147,7 @@ class WordDecoder:
             decoder: The search; it is this machine's alone.
             tokens: What its tokens spell.
             timing: How token frames become word times.
-            rows_per_read: The decoder is read after every so many rows.
+            rows_per_read: The decoder is read after every so many rows; `AT_THE_END` for one that commits nothing.
             logits: The rows are not normalised.
             calibration: What makes probabilities of the evidence for a word; None if nothing was fitted.
             min_confidence: Words below this are not accepted.
@@ -163,7 +166,8 @@ class WordDecoder:
         self._nbest = nbest
         self._lexicon = lexicon
         self._context_frames = max(1, round(CONTEXT_S / timing.frame_s))
-        remembered = max(1, round(REMEMBERED_S / timing.frame_s))
+        remembered_s = REMEMBERED_TO_THE_END_S if rows_per_read == AT_THE_END else REMEMBERED_S
+        remembered = max(1, round(remembered_s / timing.frame_s))
         self._meter = _core.CtcEvidenceMeter(len(tokens), tokens.blank_id, remembered, logits=logits)
         self._start()
 
@@ -212,8 +216,8 @@ class WordDecoder:
             if (self._first_row + self._num_rows) % self._rows_per_read == 0:
                 self._read()
 
-    def finish(self) -> None:
-        """Ends the stream: all words are committed."""
+    def finish(self) -> Hypothesis:
+        """Ends the stream: all words are committed. Returns the decoder's best hypothesis."""
         hypotheses = self.decoder.finish()
         self._beam = self._read_beam(hypotheses)
         if self._nbest > 1:
@@ -222,6 +226,7 @@ class WordDecoder:
         self._commit(tokens, self._tokens.words(tokens.ids))
         self._open = _Tokens([], [], [], [])
         self._tail = ()
+        return hypotheses[0]
 
     def reset(self) -> None:
         """Goes back to the start of a stream."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from bundles import TINY
+from bundles import CALIBRATION, TINY
 from hypothesis import given
 from hypothesis import strategies as st
 from tool_modules import load_tool
@@ -20,10 +20,13 @@ from tool_modules import load_tool
 from edgeasr import Recognizer
 from edgeasr.bundle import read_bundle, update_bundle, verify_bundle
 from edgeasr.command import CommandDecoder, CommandRecognizer, CommandResult
+from edgeasr.confidence import Calibration
 from edgeasr.config import CommandConfig, CtcBeamConfig
-from edgeasr.decoder import CtcBeamDecoder, DecodingContext
+from edgeasr.decoder import CtcBeamDecoder, DecodingContext, Hotwords
 from edgeasr.errors import ConfigError, InputError, StreamStateError
 from edgeasr.grammar import Grammar
+from edgeasr.tokens import TokenTable, WordTiming
+from edgeasr.words import AT_THE_END, Decoder, WordDecoder
 
 TOKENS = ["<blank>", "|", *"abcdefghijklmnopqrstuvwxyz"]
 GRAMMAR = Grammar.from_text("intent light: turn the {room} light (on|off)\nlist room: kitchen | hall\n")
@@ -233,6 +236,90 @@ def test_thresholds_are_kept_in_the_bundle(tmp_path: Path) -> None:
     del description["decoder"]["command"]
     (bundle / "config.json").write_text(json.dumps(description))
     assert read_bundle(bundle).decoder.command == CommandConfig()
+
+
+def measured(calibration: Calibration | None = CALIBRATION, min_confidence: float = 0.0) -> CommandDecoder:
+    """A decoder that measures words."""
+    table = TokenTable(TOKENS, blank_id=0, word_delimiter="|")
+
+    def words_of(decoder: Decoder, context: DecodingContext | None) -> WordDecoder:
+        return WordDecoder(
+            decoder,
+            tokens=table,
+            timing=WordTiming(frame_s=0.02),
+            rows_per_read=20 if context is None else AT_THE_END,
+            calibration=calibration,
+        )
+
+    return CommandDecoder(TOKENS, GRAMMAR, word_delimiter="|", words_of=words_of, min_confidence=min_confidence)
+
+
+def test_words_of_a_command_have_times_and_confidences() -> None:
+    commands = measured()
+    result = commands.decode(say("turn the hall light on"))
+    assert (result.kind, result.calibrated) == ("command", True)
+    assert [word.text for word in result.words] == result.text.split()
+    assert (result.words[0].start, result.words[0].end) == (0.0, 0.22)
+    assert result.confidence == pytest.approx(sum(word.confidence for word in result.words) / 5)
+    misheard = commands.decode(say("turn the holl light on"))
+    assert misheard.text == result.text
+    assert misheard.words[2].confidence < 0.8 * result.words[2].confidence
+    assert misheard.words[4].confidence == pytest.approx(result.words[4].confidence, rel=0.1)
+    plain = decoder().decode(say("turn the hall light on"))
+    assert (plain.words, plain.confidence, plain.calibrated) == ((), None, False)
+    assert replace(result, words=(), calibrated=False) == plain
+    uncalibrated = measured(None).decode(say("turn the hall light on"))
+    assert len(uncalibrated.words) == 5 and not uncalibrated.calibrated
+
+
+def test_words_of_dictation_have_times_and_confidences() -> None:
+    log_probs = say("something else is said here and it takes a while", certainty=0.7)
+    result = measured().decode(log_probs)
+    plain = decoder().decode(log_probs)
+    assert result.kind == "dictation" and result.calibrated
+    assert [word.text for word in result.words] == result.text.split()
+    # What is committed meanwhile is put together again: tokens, times and words of the whole text.
+    assert result.dictation == plain.dictation
+    assert replace(result, words=(), calibrated=False) == plain
+
+
+def test_what_is_not_believed_is_rejected() -> None:
+    sure, unsure = (say("turn the hall light on", certainty=certainty) for certainty in (0.97, 0.6))
+    confidences = [measured().decode(log_probs).confidence or 0.0 for log_probs in (sure, unsure)]
+    assert confidences[1] < confidences[0]
+    picky = measured(min_confidence=sum(confidences) / 2)
+    assert (picky.decode(sure).kind, measured().decode(unsure).kind) == ("command", "command")
+    rejected = picky.decode(unsure)
+    assert (rejected.kind, rejected.intent, dict(rejected.slots)) == ("rejected", None, {})
+    assert rejected.text == rejected.dictation.text
+
+
+def test_a_block_that_is_refused_changes_nothing() -> None:
+    commands, log_probs = measured(), say("turn the hall light on")
+    bad = log_probs[:50].copy()
+    bad[45, 3] = np.nan
+    with pytest.raises(InputError):
+        commands.accept(bad)
+    commands.accept(log_probs)
+    assert commands.finish() == measured().decode(log_probs)
+
+
+@given(st.data())
+def test_confidences_of_commands_do_not_depend_on_the_cut(data: st.DataObject) -> None:
+    log_probs = say("turn the kitchen light off", certainty=0.7)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(log_probs)), max_size=6)))
+    commands = measured()
+    for block in np.split(log_probs, cuts):
+        commands.accept(block)
+        commands.partial()
+    assert commands.finish() == measured().decode(log_probs)
+
+
+def test_a_grammar_is_a_way_of_decoding() -> None:
+    commands = CommandRecognizer(Recognizer(TINY), GRAMMAR)
+    assert commands.mode == "grammar"
+    with pytest.raises(ConfigError, match="hotwords are for dictation"):
+        commands.word_decoder(hotwords=Hotwords(["kitchen"]))
 
 
 # --- The tool. ---

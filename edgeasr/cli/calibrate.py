@@ -16,9 +16,10 @@ from edgeasr.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeasr.decoder import Hotwords
+    from edgeasr.lm import LanguageModel
     from edgeasr.recognizer import Recognizer
     from edgeasr.train.bootstrap import Interval
-    from edgeasr.train.calibrate import Report
+    from edgeasr.train.calibrate import Report, WayOfDecoding
     from edgeasr.train.evaluate import EvaluationSet, Normaliser
     from edgeasr.train.log_probs import Condition, HeardClip, LogProbs
     from edgeasr.train.reliability import Reliability
@@ -58,7 +59,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DB",
         help="signal-to-noise ratios beside clean sound (default: 20 10 5 to fit, 10 to report)",
     )
-    parser.add_argument("--lexicon", type=Path, metavar="FILE", help="also calibrate decoding with such a lexicon")
+    parser.add_argument(
+        "--lexicon",
+        type=Path,
+        metavar="FILE",
+        help="of decoding with a lexicon (default: the words of the language model)",
+    )
     parser.add_argument(
         "--hotwords",
         type=int,
@@ -79,6 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fits, or reports."""
     from edgeasr.bundle import find_bundle, read_bundle
+    from edgeasr.recognizer import Recognizer
     from edgeasr.train.calibrate import choose_hotwords
     from edgeasr.train.evaluate import find_sets, normaliser
     from edgeasr.train.log_probs import Condition, LogProbs
@@ -90,49 +97,79 @@ def run(args: argparse.Namespace) -> int:
     reporting = args.report is not None
     folder = find_bundle(args.model)
     normalise = normaliser(read_bundle(folder).language)
-    recognizers = load_recognizers(folder, args.mode, args.lexicon)
     data = args.data or data_dir()
     names = (args.report or REPORT_SETS) if reporting else args.sets
     sets = find_sets(data, names, normalise, limit=args.limit)
+    greedy = Recognizer(folder, decoder="greedy")
+    ways = ways_of_decoding(greedy, sets, normalise, args.mode, args.lexicon)
     snrs_db = args.snr if args.snr is not None else (REPORT_SNRS_DB if reporting else FIT_SNRS_DB)
     # What is fitted with one half of the recorded noise is measured with the other.
     conditions = [Condition(odd=reporting), *(Condition(snr_db=snr_db, odd=reporting) for snr_db in snrs_db)]
-    log_probs = LogProbs(next(iter(recognizers.values())), data, args.cache)
+    log_probs = LogProbs(greedy, data, args.cache)
     heard = {condition: _hear(log_probs, sets, condition) for condition in conditions}
     if reporting:
         hotwords = None
-        if args.hotwords > 0 and set(recognizers) != {"greedy"}:
+        if args.hotwords > 0 and any(takes_hotwords(mode) for mode in ways):
             unsaid = find_sets(data, args.sets, normalise)
             hotwords = choose_hotwords(sets, unsaid, normalise, args.hotwords)
-        return _report(args, recognizers, heard, normalise, hotwords)
-    return _fit(args, folder, recognizers, [clip for clips in heard.values() for clip in clips], normalise)
+        return _report(args, ways, heard, normalise, hotwords)
+    return _fit(args, folder, ways, [clip for clips in heard.values() for clip in clips], normalise)
 
 
-def load_recognizers(
-    folder: Path, modes: Sequence[str] | None = None, lexicon: Path | None = None
-) -> dict[str, Recognizer]:
-    """A recogniser for each way of decoding that the bundle has what it takes for.
+def ways_of_decoding(
+    greedy: Recognizer,
+    sets: Sequence[EvaluationSet],
+    normalise: Normaliser,
+    modes: Sequence[str] | None = None,
+    lexicon: Path | None = None,
+) -> dict[str, WayOfDecoding]:
+    """Each way of decoding that the bundle has what it takes for, by its mode.
 
     Args:
-        folder: The bundle's.
+        greedy: A recogniser with the bundle.
+        sets: Every other short sentence of these makes the grammar.
+        normalise: Of the language.
         modes: Only these; None for all.
-        lexicon: The words that decoding with a lexicon knows.
+        lexicon: The words that decoding with a lexicon knows; None for those of the bundle's language model.
 
     Raises:
         ConfigError: A mode that was asked for is not there.
     """
+    from edgeasr.command import CommandRecognizer
     from edgeasr.decoder import Lexicon
     from edgeasr.recognizer import NO_LM, Recognizer
+    from edgeasr.train.calibrate import has_short_sentences, sentence_grammar
 
-    ways: list[dict[str, Any]] = [{"decoder": "greedy"}, {"decoder": "beam", "lm": NO_LM}, {"decoder": "beam"}]
-    if lexicon is not None:
-        ways.append({"decoder": "beam", "lexicon": Lexicon.read(lexicon)})
-    available = [Recognizer(folder, **way) for way in ways]
-    recognizers = {recognizer.mode: recognizer for recognizer in available}
-    unknown = [mode for mode in modes or () if mode not in recognizers]
+    folder = greedy.bundle.path
+    beam, default = Recognizer(folder, decoder="beam", lm=NO_LM), Recognizer(folder, decoder="beam")
+    ways: dict[str, WayOfDecoding] = {way.mode: way for way in (greedy, beam, default)}
+    models = default.context.lm if default.context is not None else ()
+    if lexicon is not None or models:
+        words = Lexicon.read(lexicon) if lexicon is not None else Lexicon(model_words(models[0][0]))
+        ways["lexicon"] = Recognizer(folder, decoder="beam", lexicon=words)
+    if has_short_sentences(sets, normalise):
+        ways["grammar"] = CommandRecognizer(beam, sentence_grammar(sets, normalise))
+    unknown = [mode for mode in modes or () if mode not in ways]
     if unknown:
-        raise ConfigError(f"mode {unknown[0]!r} is not one that {folder} can decode with: {', '.join(recognizers)}")
-    return {mode: recognizer for mode, recognizer in recognizers.items() if not modes or mode in modes}
+        raise ConfigError(f"mode {unknown[0]!r} is not one that {folder} can decode with: {', '.join(ways)}")
+    return {mode: way for mode, way in ways.items() if not modes or mode in modes}
+
+
+def model_words(model: LanguageModel) -> list[str]:
+    """The words of a language model that are spelled with letters: not its `<unk>`."""
+    return [word for word in model.words() if not word.startswith("<")]
+
+
+def takes_hotwords(mode: str) -> bool:
+    """Whether hotwords make a difference."""
+    return mode not in ("greedy", "grammar")
+
+
+def clips_for(mode: str, clips: Sequence[HeardClip], normalise: Normaliser) -> list[HeardClip]:
+    """The clips that a way of decoding is for: short ones for a grammar."""
+    from edgeasr.train.calibrate import is_short
+
+    return [clip for clip in clips if mode != "grammar" or is_short(normalise(clip.utterance.text or ""))]
 
 
 def _hear(log_probs: LogProbs, sets: Sequence[EvaluationSet], condition: Condition) -> list[HeardClip]:
@@ -149,7 +186,7 @@ def _hear(log_probs: LogProbs, sets: Sequence[EvaluationSet], condition: Conditi
 def _fit(
     args: argparse.Namespace,
     folder: Path,
-    recognizers: dict[str, Recognizer],
+    ways: dict[str, WayOfDecoding],
     clips: Sequence[HeardClip],
     normalise: Normaliser,
 ) -> int:
@@ -159,8 +196,14 @@ def _fit(
     calibration = dict(read_bundle(folder).calibration)
     table: Table = [("mode", "condition", *RELIABILITY_HEADER)]
     document: dict[str, Any] = {}
-    for mode, recognizer in recognizers.items():
-        fitted = fit(recognizer, clips, normalise)
+    for mode, way in ways.items():
+        try:
+            fitted = fit(way, clips_for(mode, clips, normalise), normalise)
+        except ConfigError as error:
+            if args.mode:
+                raise
+            print(f"edgeasr: note: {mode} is left out: {error}", file=sys.stderr)
+            continue
         calibration[mode] = fitted.calibration
         document[mode] = {
             "calibration": asdict(fitted.calibration),
@@ -169,15 +212,17 @@ def _fit(
         }
         for condition, after in fitted.after.items():
             table.append((mode, condition or "all", *_reliability_cells(fitted.before[condition], after)))
+    if not document:
+        raise ConfigError("the clips are too few to calibrate anything on")
     update_bundle(folder, calibration=calibration)
     _write(args, [("Cross-validated by speaker", table)], document)
-    print(f"{folder}: calibrated for {', '.join(recognizers)}", file=sys.stderr)
+    print(f"{folder}: calibrated for {', '.join(document)}", file=sys.stderr)
     return 0
 
 
 def _report(
     args: argparse.Namespace,
-    recognizers: dict[str, Recognizer],
+    ways: dict[str, WayOfDecoding],
     heard: dict[Condition, list[HeardClip]],
     normalise: Normaliser,
     hotwords: Hotwords | None,
@@ -185,9 +230,9 @@ def _report(
     from edgeasr.train.calibrate import report
 
     reports = [
-        report(recognizer, clips, normalise, hotwords=chosen)
-        for mode, recognizer in recognizers.items()
-        for chosen in ((None, hotwords) if hotwords is not None and mode != "greedy" else (None,))
+        report(way, clips_for(mode, clips, normalise), normalise, hotwords=chosen)
+        for mode, way in ways.items()
+        for chosen in ((None, hotwords) if hotwords is not None and takes_hotwords(mode) else (None,))
         for clips in heard.values()
     ]
     words: Table = [("mode", "condition", *RELIABILITY_HEADER)]

@@ -132,10 +132,10 @@ def command_writer(args: argparse.Namespace) -> Writer:
     commands = CommandRecognizer(recognizer, Grammar.from_file(args.grammar))
 
     def recognise(source: Source, progress: ProgressBar) -> tuple[str, tuple[str, ...]]:
-        result = commands.recognize(source.audio)
+        result = commands.recognize(source.audio, on_progress=progress.update)
         if args.format == "json":
-            return command_to_json(result, source=printable(source.label)), ()
-        return command_to_text(result, recognizer.unsure_mark), ()
+            return command_to_json(result, source=printable(source.label)), result.warnings
+        return command_to_text(result, recognizer.unsure_mark), result.warnings
 
     return recognise
 

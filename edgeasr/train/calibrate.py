@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from edgeasr.bundle import Bundle
 from edgeasr.confidence import FEATURES, MONOTONE, Calibration, Evidence, features
 from edgeasr.decoder import Hotwords
 from edgeasr.errors import ConfigError
-from edgeasr.recognizer import Recognizer
+from edgeasr.grammar import Grammar
 from edgeasr.train.bootstrap import FloatArray
 from edgeasr.train.evaluate import EvaluationSet, Normaliser
 from edgeasr.train.joined import matches
 from edgeasr.train.log_probs import HeardClip
 from edgeasr.train.reliability import IntArray, Judged, Reliability, measure
+from edgeasr.words import WordDecoder
 
 FOLDS = 5
 # Candidates for `Calibration.score_scale`: what a hypothesis is worth beside another one is a matter of how often the
@@ -31,11 +33,28 @@ SCORE_SCALES = (1.0, 0.5, 0.3)
 RIDGE = 1e-4
 # Shorter words are hidden in others too often to be anybody's hotwords.
 HOTWORD_LETTERS = 6
+# Longer sentences are no commands.
+COMMAND_WORDS = 8
 # Words without which no seven numbers can be fitted.
 LEAST_WORDS = 200
 # What the regression gets wrong is put right at so many places at most, each the mean of at least so many words.
 MOST_KNOTS = 20
 WORDS_PER_KNOT = 200
+
+
+class WayOfDecoding(Protocol):
+    """A `Recognizer`, or a `CommandRecognizer` for a grammar alone."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle whose model hears."""
+
+    @property
+    def mode(self) -> str:
+        """The way of decoding, one of `confidence.MODES`."""
+
+    def word_decoder(self, *, hotwords: Hotwords | None = None, keep_evidence: bool = False) -> WordDecoder:
+        """Starts what makes words of rows of the model's output."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +98,7 @@ class Fit:
 
 
 def judge(
-    recognizer: Recognizer,
+    recognizer: WayOfDecoding,
     clips: Iterable[HeardClip],
     normalise: Normaliser,
     calibration: Calibration | None,
@@ -100,7 +119,8 @@ def judge(
         words = recognizer.word_decoder(hotwords=hotwords, keep_evidence=True)
         words.calibration = calibration
         words.accept(clip.rows)
-        words.finish()
+        if not words.finish().complete and recognizer.mode == "grammar":
+            continue  # no sentence of the grammar was found: there is no result
         # A word may be none to the normaliser, or several.
         parts = [normalise(word.text).split() for word in words.committed]
         place = [number for number, part in enumerate(parts) for _ in part]
@@ -123,7 +143,7 @@ def judge(
     return judged
 
 
-def fit(recognizer: Recognizer, clips: Sequence[HeardClip], normalise: Normaliser) -> Fit:
+def fit(recognizer: WayOfDecoding, clips: Sequence[HeardClip], normalise: Normaliser) -> Fit:
     """Fits the calibration of the recogniser's way of decoding.
 
     Args:
@@ -419,7 +439,7 @@ class Report:
 
 
 def report(
-    recognizer: Recognizer, clips: Sequence[HeardClip], normalise: Normaliser, *, hotwords: Hotwords | None = None
+    recognizer: WayOfDecoding, clips: Sequence[HeardClip], normalise: Normaliser, *, hotwords: Hotwords | None = None
 ) -> Report:
     """Measures the recogniser's confidences as they are, and as they would be without calibration.
 
@@ -471,6 +491,22 @@ def choose_hotwords(
     if not chosen:
         raise ConfigError("the sets have no words that could be hotwords")
     return Hotwords(dict.fromkeys(chosen))
+
+
+def sentence_grammar(sets: Sequence[EvaluationSet], normalise: Normaliser) -> Grammar:
+    """A grammar as commands have them: every other short sentence of the sets, so that half of them is in it."""
+    sentences = sorted({text for s in sets for u in s.utterances if is_short(text := normalise(u.text or ""))})
+    return Grammar.from_text("intent sentence:\n" + "".join(f"  {text}\n" for text in sentences[::2]))
+
+
+def has_short_sentences(sets: Sequence[EvaluationSet], normalise: Normaliser) -> bool:
+    """Whether there is anything to make a grammar of."""
+    return any(is_short(normalise(u.text or "")) for s in sets for u in s.utterances)
+
+
+def is_short(text: str) -> bool:
+    """Whether a text has as many words as a command may have."""
+    return 0 < len(text.split()) <= COMMAND_WORDS
 
 
 def _summary(judged: Sequence[JudgedClip], before: Reliability, after: Reliability) -> dict[str, Any]:

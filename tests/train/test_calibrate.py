@@ -27,8 +27,10 @@ from edgeasr.train.calibrate import (
     fit_regression,
     fold_numbers,
     gather,
+    has_short_sentences,
     judge,
     segment_error,
+    sentence_grammar,
     set_weights,
 )
 from edgeasr.train.evaluate import EvaluationSet, find_sets, normaliser
@@ -185,6 +187,22 @@ def test_hotwords_are_rare_words_that_are_said_and_words_that_are_not() -> None:
         choose_hotwords([clips("a", "so it is")], [clips("b", "is it")], normaliser("en"), 2)
 
 
+def test_half_of_the_short_sentences_make_a_grammar() -> None:
+    long = "one two three four five six seven eight nine"
+    texts = ("Stop now", "go on", "it isn't it", "stop now", long)
+    clips = EvaluationSet(
+        name="a",
+        utterances=tuple(
+            Utterance(id=str(i), audio=Path(text), duration_s=1.0, text=text, corpus="a")
+            for i, text in enumerate(texts)
+        ),
+    )
+    assert has_short_sentences([clips], normaliser("en"))
+    grammar = sentence_grammar([clips], normaliser("en"))
+    assert [grammar.accepts(text) for text in ("go on", "it isn't it", "stop now", long)] == [True, False, True, False]
+    assert not has_short_sentences([replace(clips, utterances=clips.utterances[4:])], normaliser("en"))
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, samples_dir: Path) -> Path:
     """A data folder: pieces of the samples, with what the tiny bundle hears in them, partly changed, as the truth."""
@@ -215,6 +233,11 @@ def data(tmp_path_factory: pytest.TempPathFactory, samples_dir: Path) -> Path:
     return root
 
 
+def words_said(data: Path) -> set[str]:
+    (clips,) = find_sets(data, ["librispeech.dev"], normaliser("en"))
+    return {word for utterance in clips.utterances for word in normaliser("en")(utterance.text or "").split()}
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(TINY, tmp_path / "copy"))
@@ -224,9 +247,12 @@ def test_the_command_fits_writes_and_reports(data: Path, copy: Path, capsys: pyt
     common = [str(copy), "--data", str(data), "--cache", str(copy.parent / "cache")]
     files = ["--json", str(copy.parent / "f.json"), "--markdown", str(copy.parent / "f.md")]
     sets = ["--sets", "librispeech.dev"]
-    assert main(["calibrate", *common, *sets, "--snr", "50", *files]) == 0
+    lexicon = copy.parent / "words.txt"
+    lexicon.write_text("".join(f"{word}\n" for word in sorted(words_said(data))))
+    modes = ["--mode", "greedy", "--mode", "beam", "--mode", "lexicon", "--lexicon", str(lexicon)]
+    assert main(["calibrate", *common, *sets, "--snr", "50", *modes, *files]) == 0
     bundle = read_bundle(copy)
-    assert set(bundle.calibration) == {"greedy", "beam"}
+    assert set(bundle.calibration) == {"greedy", "beam", "lexicon"}
     fit = bundle.calibration["beam"].fit
     assert (fit["sets"], fit["conditions"], fit["clips"], fit["speakers"]) == (
         ["librispeech.dev"],
@@ -267,8 +293,9 @@ def test_an_uncalibrated_bundle_is_reported_as_such(data: Path, copy: Path, caps
 def test_what_the_command_refuses(data: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["calibrate", str(copy), "--data", str(data), "--cache", str(copy.parent / "cache")]
     for options, message in (
-        (["--mode", "fast"], "mode 'fast' is not one that"),
-        (["--sets", "librispeech.dev", "--snr", "--limit", "2"], "too few to fit a calibration on"),
+        (["--sets", "librispeech.dev", "--mode", "fast"], "mode 'fast' is not one that"),
+        (["--sets", "librispeech.dev", "--snr", "--limit", "2", "--mode", "beam"], "too few to fit a calibration on"),
+        (["--sets", "librispeech.dev", "--mode", "lexicon"], "mode 'lexicon' is not one that"),
         (["--json", "/nowhere/x.json"], "there is no folder /nowhere"),
     ):
         assert main([*args, *options]) == 2
