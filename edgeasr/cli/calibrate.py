@@ -6,18 +6,17 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeasr.cli.common import positive
+from edgeasr.cli.tables import Table, aligned, markdown
 from edgeasr.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeasr.decoder import Hotwords
-    from edgeasr.lm import LanguageModel
-    from edgeasr.recognizer import Recognizer
     from edgeasr.train.bootstrap import Interval
     from edgeasr.train.calibrate import Report, WayOfDecoding
     from edgeasr.train.evaluate import EvaluationSet, Normaliser
@@ -29,8 +28,6 @@ FIT_SNRS_DB = (20.0, 10.0, 5.0)
 REPORT_SETS = ("librispeech.test", "commonvoice.test", "speechocean.test")
 REPORT_SNRS_DB = (10.0,)
 DEFAULT_HOTWORDS = 100
-
-Table = list[tuple[str, ...]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -86,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     """Fits, or reports."""
     from edgeasr.bundle import find_bundle, read_bundle
     from edgeasr.recognizer import Recognizer
-    from edgeasr.train.calibrate import choose_hotwords
+    from edgeasr.train.calibrate import report_hotwords, takes_hotwords, ways_of_decoding
     from edgeasr.train.evaluate import find_sets, normaliser
     from edgeasr.train.log_probs import Condition, LogProbs
     from edgeasr.train.manifest import data_dir
@@ -110,66 +107,11 @@ def run(args: argparse.Namespace) -> int:
     if reporting:
         hotwords = None
         if args.hotwords > 0 and any(takes_hotwords(mode) for mode in ways):
-            unsaid = find_sets(data, args.sets, normalise)
-            hotwords = choose_hotwords(sets, unsaid, normalise, args.hotwords)
+            hotwords = report_hotwords(
+                greedy.bundle, sets, find_sets(data, args.sets, normalise), normalise, args.hotwords
+            )
         return _report(args, ways, heard, normalise, hotwords)
     return _fit(args, folder, ways, [clip for clips in heard.values() for clip in clips], normalise)
-
-
-def ways_of_decoding(
-    greedy: Recognizer,
-    sets: Sequence[EvaluationSet],
-    normalise: Normaliser,
-    modes: Sequence[str] | None = None,
-    lexicon: Path | None = None,
-) -> dict[str, WayOfDecoding]:
-    """Each way of decoding that the bundle has what it takes for, by its mode.
-
-    Args:
-        greedy: A recogniser with the bundle.
-        sets: Every other short sentence of these makes the grammar.
-        normalise: Of the language.
-        modes: Only these; None for all.
-        lexicon: The words that decoding with a lexicon knows; None for those of the bundle's language model.
-
-    Raises:
-        ConfigError: A mode that was asked for is not there.
-    """
-    from edgeasr.command import CommandRecognizer
-    from edgeasr.decoder import Lexicon
-    from edgeasr.recognizer import NO_LM, Recognizer
-    from edgeasr.train.calibrate import has_short_sentences, sentence_grammar
-
-    folder = greedy.bundle.path
-    beam, default = Recognizer(folder, decoder="beam", lm=NO_LM), Recognizer(folder, decoder="beam")
-    ways: dict[str, WayOfDecoding] = {way.mode: way for way in (greedy, beam, default)}
-    models = default.context.lm if default.context is not None else ()
-    if lexicon is not None or models:
-        words = Lexicon.read(lexicon) if lexicon is not None else Lexicon(model_words(models[0][0]))
-        ways["lexicon"] = Recognizer(folder, decoder="beam", lexicon=words)
-    if has_short_sentences(sets, normalise):
-        ways["grammar"] = CommandRecognizer(beam, sentence_grammar(sets, normalise))
-    unknown = [mode for mode in modes or () if mode not in ways]
-    if unknown:
-        raise ConfigError(f"mode {unknown[0]!r} is not one that {folder} can decode with: {', '.join(ways)}")
-    return {mode: way for mode, way in ways.items() if not modes or mode in modes}
-
-
-def model_words(model: LanguageModel) -> list[str]:
-    """The words of a language model that are spelled with letters: not its `<unk>`."""
-    return [word for word in model.words() if not word.startswith("<")]
-
-
-def takes_hotwords(mode: str) -> bool:
-    """Whether hotwords make a difference."""
-    return mode not in ("greedy", "grammar")
-
-
-def clips_for(mode: str, clips: Sequence[HeardClip], normalise: Normaliser) -> list[HeardClip]:
-    """The clips that a way of decoding is for: short ones for a grammar."""
-    from edgeasr.train.calibrate import is_short
-
-    return [clip for clip in clips if mode != "grammar" or is_short(normalise(clip.utterance.text or ""))]
 
 
 def _hear(log_probs: LogProbs, sets: Sequence[EvaluationSet], condition: Condition) -> list[HeardClip]:
@@ -191,7 +133,7 @@ def _fit(
     normalise: Normaliser,
 ) -> int:
     from edgeasr.bundle import read_bundle, update_bundle
-    from edgeasr.train.calibrate import fit
+    from edgeasr.train.calibrate import clips_for, fit
 
     calibration = dict(read_bundle(folder).calibration)
     table: Table = [("mode", "condition", *RELIABILITY_HEADER)]
@@ -227,14 +169,41 @@ def _report(
     normalise: Normaliser,
     hotwords: Hotwords | None,
 ) -> int:
-    from edgeasr.train.calibrate import report
+    reports = reports_of(ways, heard, normalise, hotwords)
+    document = {
+        f"{row.system}, {row.condition}": {
+            "before": None if row.before is None else asdict(row.before),
+            "after": None if row.after is None else asdict(row.after),
+            "segments": None if row.segments is None else asdict(row.segments),
+            "abstention": [asdict(line) for line in row.abstention],
+        }
+        for row in reports
+    }
+    if args.pictures:
+        draw(args.pictures, reports)
+    _write(args, report_tables(reports), document)
+    return 0
 
-    reports = [
+
+def reports_of(
+    ways: Mapping[str, WayOfDecoding],
+    heard: Mapping[Condition, Sequence[HeardClip]],
+    normalise: Normaliser,
+    hotwords: Hotwords | None,
+) -> list[Report]:
+    """Measures each way of decoding in each condition, without and then with hotwords where they matter."""
+    from edgeasr.train.calibrate import clips_for, report, takes_hotwords
+
+    return [
         report(way, clips_for(mode, clips, normalise), normalise, hotwords=chosen)
         for mode, way in ways.items()
         for chosen in ((None, hotwords) if hotwords is not None and takes_hotwords(mode) else (None,))
         for clips in heard.values()
     ]
+
+
+def report_tables(reports: Sequence[Report]) -> list[tuple[str, Table]]:
+    """What was measured, as tables with headings."""
     words: Table = [("mode", "condition", *RELIABILITY_HEADER)]
     segments: Table = [("mode", "condition", "clips", "expected - true", "error", "error of a constant")]
     abstention: Table = [
@@ -257,31 +226,23 @@ def _report(
     if len(segments) > 1:
         sections.append(("Confidence of whole clips", segments))
         sections.append(("Abstention", abstention))
-    document = {
-        f"{row.system}, {row.condition}": {
-            "before": None if row.before is None else asdict(row.before),
-            "after": None if row.after is None else asdict(row.after),
-            "segments": None if row.segments is None else asdict(row.segments),
-            "abstention": [asdict(line) for line in row.abstention],
-        }
-        for row in reports
-    }
-    if args.pictures:
-        _draw(args.pictures, reports)
-    _write(args, sections, document)
-    return 0
+    return sections
 
 
-def _draw(folder: Path, reports: Sequence[Report]) -> None:
+def draw(folder: Path, reports: Sequence[Report]) -> list[Path]:
+    """Writes a reliability diagram for each row into a folder; returns the files."""
     from edgeasr.train.reliability import diagram
 
     folder.mkdir(parents=True, exist_ok=True)
+    paths = []
     for row in reports:
         curves = {"uncalibrated": row.uncalibrated}
         if row.calibrated is not None:
             curves["calibrated"] = row.calibrated
         name = f"reliability-{row.system}-{row.condition}".replace("+", "-").replace(", ", "-").replace(" ", "")
-        (folder / f"{name}.svg").write_text(diagram(f"{row.system}, {row.condition}", curves), encoding="utf-8")
+        paths.append(folder / f"{name}.svg")
+        paths[-1].write_text(diagram(f"{row.system}, {row.condition}", curves), encoding="utf-8")
+    return paths
 
 
 RELIABILITY_HEADER = (
@@ -313,13 +274,11 @@ def _shown(interval: Interval) -> str:
 
 def _write(args: argparse.Namespace, sections: Sequence[tuple[str, Table]], document: dict[str, Any]) -> None:
     """Prints the tables, and writes the files that were asked for."""
-    from edgeasr.cli.evaluate import _aligned, _markdown
-
     for heading, table in sections:
-        print(f"{heading}\n{_aligned(table)}")
+        print(f"{heading}\n{aligned(table)}")
     if args.markdown:
         parts = [f"# Confidence: figures\n\nMeasured by `{_command(args)}`.\n"]
-        parts += [f"## {heading}\n\n{_markdown(table)}" for heading, table in sections]
+        parts += [f"## {heading}\n\n{markdown(table)}" for heading, table in sections]
         if args.pictures:
             parts.append("## Reliability\n")
             folder = os.path.relpath(args.pictures, args.markdown.parent)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeasr.cli.common import positive
+from edgeasr.cli.tables import Table, aligned, markdown
 from edgeasr.errors import ConfigError, EdgeAsrError
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 GROUPINGS = ("gender", "age", "speaker")
 OWN_LM = "own"
 PEERS = ("sherpa-onnx", "pocketsphinx")
-
-Table = list[tuple[str, ...]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,10 +151,10 @@ def run(args: argparse.Namespace) -> int:
         document = _json(args, language, everything, rows, differences)
         args.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     if args.markdown:
-        sections = [f"### {h}\n\n{_markdown(t)}" for h, t in zip(headings, tables, strict=True)]
+        sections = [f"### {h}\n\n{markdown(t)}" for h, t in zip(headings, tables, strict=True)]
         args.markdown.write_text("\n".join([*sections, note, ""]), encoding="utf-8")
     for heading, table in zip(headings, tables, strict=True):
-        print(f"{heading}\n{_aligned(table)}")
+        print(f"{heading}\n{aligned(table)}")
     print(note)
     return 0
 
@@ -290,25 +289,6 @@ def _shown(interval: Interval, style: str = ".2f") -> tuple[str, str]:
     if interval.low is None or interval.high is None:
         return value, "-"
     return value, f"{format(100 * interval.low, style)} to {format(100 * interval.high, style)}"
-
-
-def _aligned(table: Table) -> str:
-    """The table for the terminal; numbers stand right."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    numeric = [all(cell[:1] in "+-0123456789" for cell in column[1:]) for column in zip(*table, strict=True)]
-    lines = []
-    for row in table:
-        cells = [
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(row, widths, numeric, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip() + "\n")
-    return "".join(lines)
-
-
-def _markdown(table: Table) -> str:
-    header, *body = [f"| {' | '.join(row)} |" for row in table]
-    return "\n".join([header, "|---" * len(table[0]) + "|", *body, ""])
 
 
 def _json(

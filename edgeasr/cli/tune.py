@@ -122,14 +122,12 @@ def tune_boost(
     start: CtcBeamConfig,
 ) -> CtcBeamConfig:
     """The boost that finds most hotwords with few false alarms; of equals the one with the fewest word errors."""
-    from edgeasr.train.tune import choose_hotwords, measure_hotwords
+    from edgeasr.train.hotwords import choose_hotwords, model_vocabulary
+    from edgeasr.train.tune import measure_hotwords
 
-    lm = context.lm[0][0]
-    words = lm.words()
-    order = lm.probabilities().argsort(kind="stable")[::-1]
-    letters = set("".join(recognizer.bundle.tokens.names))
-    vocabulary = [words[place] for place in order.tolist() if set(words[place]) <= letters]
+    vocabulary = model_vocabulary(context.lm[0][0], recognizer.bundle.tokens)
     present, absent = choose_hotwords(clips.references, vocabulary, args.hotwords)
+    print(f"{len(present)} hotwords that are said, {len(absent)} that are not")
     measured: list[HotwordCounts] = []
     print(f"{'boost':>6} {'recall %':>9} {'false: said':>12} {'not said':>9} {'WER %':>7}")
     for boost in BOOSTS:

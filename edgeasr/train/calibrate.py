@@ -6,20 +6,24 @@ right if it is matched along a shortest edit path to the reference.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from edgeasr.bundle import Bundle
+from edgeasr.command import CommandRecognizer
 from edgeasr.confidence import FEATURES, MONOTONE, Calibration, Evidence, features
-from edgeasr.decoder import Hotwords
+from edgeasr.decoder import Hotwords, Lexicon
 from edgeasr.errors import ConfigError
 from edgeasr.grammar import Grammar
+from edgeasr.lm import LanguageModel
+from edgeasr.recognizer import NO_LM, Recognizer
 from edgeasr.train.bootstrap import FloatArray
 from edgeasr.train.evaluate import EvaluationSet, Normaliser
+from edgeasr.train.hotwords import choose_hotwords, model_vocabulary, text_vocabulary
 from edgeasr.train.joined import matches
 from edgeasr.train.log_probs import HeardClip
 from edgeasr.train.reliability import IntArray, Judged, Reliability, measure
@@ -31,8 +35,6 @@ FOLDS = 5
 SCORE_SCALES = (1.0, 0.5, 0.3)
 # Keeps weights finite where a feature separates all words, or never changes. In units of a standard deviation.
 RIDGE = 1e-4
-# Shorter words are hidden in others too often to be anybody's hotwords.
-HOTWORD_LETTERS = 6
 # Longer sentences are no commands.
 COMMAND_WORDS = 8
 # Words without which no seven numbers can be fitted.
@@ -55,6 +57,55 @@ class WayOfDecoding(Protocol):
 
     def word_decoder(self, *, hotwords: Hotwords | None = None, keep_evidence: bool = False) -> WordDecoder:
         """Starts what makes words of rows of the model's output."""
+
+
+def ways_of_decoding(
+    greedy: Recognizer,
+    sets: Sequence[EvaluationSet],
+    normalise: Normaliser,
+    modes: Sequence[str] | None = None,
+    lexicon: Path | None = None,
+) -> dict[str, WayOfDecoding]:
+    """Each way of decoding that the bundle has what it takes for, by its mode.
+
+    Args:
+        greedy: A recogniser with the bundle.
+        sets: Every other short sentence of these makes the grammar.
+        normalise: Of the language.
+        modes: Only these; None for all.
+        lexicon: The words that decoding with a lexicon knows; None for those of the bundle's language model.
+
+    Raises:
+        ConfigError: A mode that was asked for is not there.
+    """
+    folder = greedy.bundle.path
+    beam, default = Recognizer(folder, decoder="beam", lm=NO_LM), Recognizer(folder, decoder="beam")
+    ways: dict[str, WayOfDecoding] = {way.mode: way for way in (greedy, beam, default)}
+    models = default.context.lm if default.context is not None else ()
+    if lexicon is not None or models:
+        words = Lexicon.read(lexicon) if lexicon is not None else Lexicon(model_words(models[0][0]))
+        ways["lexicon"] = Recognizer(folder, decoder="beam", lexicon=words)
+    if has_short_sentences(sets, normalise):
+        ways["grammar"] = CommandRecognizer(beam, sentence_grammar(sets, normalise))
+    unknown = [mode for mode in modes or () if mode not in ways]
+    if unknown:
+        raise ConfigError(f"mode {unknown[0]!r} is not one that {folder} can decode with: {', '.join(ways)}")
+    return {mode: way for mode, way in ways.items() if not modes or mode in modes}
+
+
+def model_words(model: LanguageModel) -> list[str]:
+    """The words of a language model that are spelled with letters: not its `<unk>`."""
+    return [word for word in model.words() if not word.startswith("<")]
+
+
+def takes_hotwords(mode: str) -> bool:
+    """Whether hotwords make a difference."""
+    return mode not in ("greedy", "grammar")
+
+
+def clips_for(mode: str, clips: Sequence[HeardClip], normalise: Normaliser) -> list[HeardClip]:
+    """The clips that a way of decoding is for: short ones for a grammar."""
+    return [clip for clip in clips if mode != "grammar" or is_short(normalise(clip.utterance.text or ""))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -467,30 +518,28 @@ def report(
     )
 
 
-def choose_hotwords(
-    said: Sequence[EvaluationSet], unsaid: Sequence[EvaluationSet], normalise: Normaliser, count: int
+def report_hotwords(
+    bundle: Bundle, said: Sequence[EvaluationSet], unsaid: Sequence[EvaluationSet], normalise: Normaliser, count: int
 ) -> Hotwords:
-    """Words as users would list them: rare and long ones that are said, and as many that are not.
+    """Rare words that are said, and as many that are not.
 
     Args:
-        said: Sets that are measured: `count` words of at least `HOTWORD_LETTERS` letters that are said once or twice.
-        unsaid: Other sets: `count` such words that are not said in the first ones.
+        bundle: The words that its language model has are the known ones.
+        said: What is measured.
+        unsaid: Other sets: their words are the known ones where there is no language model.
         normalise: Of the language.
         count: Of each kind; fewer where there are not so many.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: None is said.
     """
-    counts, others = (
-        Counter(word for s in sets for u in s.utterances for word in normalise(u.text or "").split())
-        for sets in (said, unsaid)
-    )
-    rare = sorted(word for word, times in counts.items() if len(word) >= HOTWORD_LETTERS and times <= 2)
-    absent = sorted(word for word in others if len(word) >= HOTWORD_LETTERS and word not in counts)
-    chosen = [words[place * len(words) // count] for words in (rare, absent) if words for place in range(count)]
-    if not chosen:
-        raise ConfigError("the sets have no words that could be hotwords")
-    return Hotwords(dict.fromkeys(chosen))
+    references, others = ([normalise(u.text or "") for s in sets for u in s.utterances] for sets in (said, unsaid))
+    if bundle.language_model_path is not None:
+        vocabulary = model_vocabulary(LanguageModel.open(bundle.language_model_path), bundle.tokens)
+    else:
+        vocabulary = text_vocabulary(others)
+    present, absent = choose_hotwords(references, vocabulary, count)
+    return Hotwords([*present, *absent])
 
 
 def sentence_grammar(sets: Sequence[EvaluationSet], normalise: Normaliser) -> Grammar:

@@ -13,7 +13,6 @@ from typing import Any
 
 from edgeasr.config import CtcBeamConfig
 from edgeasr.decoder import CtcBeamDecoder, DecodingContext, Hotwords
-from edgeasr.errors import ConfigError
 from edgeasr.tokens import TokenTable
 from edgeasr.train.evaluate import Normaliser
 from edgeasr.train.log_probs import HeardClip
@@ -151,46 +150,6 @@ class HotwordCounts:
     def recall(self) -> float:
         """Share of what was said that was found."""
         return self.found / max(1, self.said)
-
-
-def choose_hotwords(
-    references: Sequence[str], vocabulary: Sequence[str], count: int, *, minimum_letters: int = 5
-) -> tuple[list[str], list[str]]:
-    """Rare words to listen for: some that are said, and as many that nobody says.
-
-    Args:
-        references: What is said.
-        vocabulary: Known words, the frequent ones first: the absent ones are as rare as the present ones.
-        count: How many of each.
-        minimum_letters: Shorter words are no terms.
-
-    Returns:
-        The present and the absent words.
-
-    Raises:
-        ConfigError: There are too few.
-    """
-    rank = {word: place for place, word in enumerate(vocabulary)}
-    said = {word for reference in references for word in reference.split() if len(word) >= minimum_letters}
-    present = sorted(said, key=lambda word: (-rank.get(word, len(rank)), word))[:count]
-    absent = []
-    candidates = [word for word in vocabulary if len(word) >= minimum_letters and word not in said]
-    if len(present) < count or len(candidates) < count:
-        raise ConfigError(
-            f"there are {len(present)} words to listen for and {len(candidates)} others, expected {count}"
-        )
-    place = {word: i for i, word in enumerate(candidates)}
-    known = [rank[word] for word in present if word in rank] or [len(vocabulary) - 1]
-    for i in range(count):
-        # The unused candidate nearest to the rank of a present word.
-        wanted = known[i % len(known)] * len(candidates) // len(vocabulary)
-        word = min(
-            (w for w in candidates[max(0, wanted - 200) : wanted + 200] if w in place),
-            key=lambda w: abs(place[w] - wanted),
-        )
-        del place[word]
-        absent.append(word)
-    return present, absent
 
 
 def measure_hotwords(

@@ -20,7 +20,6 @@ from edgeasr.train.calibrate import (
     JudgedWord,
     abstention,
     apply,
-    choose_hotwords,
     cross_validated,
     fit_calibration,
     fit_knots,
@@ -29,6 +28,7 @@ from edgeasr.train.calibrate import (
     gather,
     has_short_sentences,
     judge,
+    report_hotwords,
     segment_error,
     sentence_grammar,
     set_weights,
@@ -173,18 +173,16 @@ def test_clips_and_abstention() -> None:
     assert segment_error([]).clips == 0
 
 
-def test_hotwords_are_rare_words_that_are_said_and_words_that_are_not() -> None:
+def test_a_report_has_hotwords_that_are_said_and_others_that_are_not() -> None:
     def clips(name: str, *texts: str) -> EvaluationSet:
         utterances = (Utterance(id=text, audio=Path(text), duration_s=1.0, text=text, corpus="set") for text in texts)
         return EvaluationSet(name=name, utterances=tuple(utterances))
 
-    said = clips("a", "Quilter quilter, manner", "common common common", "apostle of it", "welcome")
-    unsaid = clips("b", "manner russians", "evacuated")
-    hotwords = choose_hotwords([said], [unsaid], normaliser("en"), 2)
-    assert list(hotwords.phrases) == ["apostle", "quilter", "evacuated", "russians"]
-    assert len(choose_hotwords([said], [unsaid], normaliser("en"), 50)) == 6
-    with pytest.raises(ConfigError, match="no words"):
-        choose_hotwords([clips("a", "so it is")], [clips("b", "is it")], normaliser("en"), 2)
+    said, unsaid = clips("a", "Quilter quilter, manner", "manner", "it"), clips("b", "manner russians", "is russians")
+    bundle = read_bundle(TINY)  # without a language model: the words of the other sets are the known ones
+    assert list(report_hotwords(bundle, [said], [unsaid], normaliser("en"), 5).phrases) == ["quilter", "russians"]
+    with pytest.raises(ConfigError, match="that could be a hotword"):
+        report_hotwords(bundle, [clips("a", "so it is")], [unsaid], normaliser("en"), 2)
 
 
 def test_half_of_the_short_sentences_make_a_grammar() -> None:

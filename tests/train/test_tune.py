@@ -10,7 +10,6 @@ import pytest
 from edgeasr.cli.tune import best_boost
 from edgeasr.config import CtcBeamConfig
 from edgeasr.decoder import DecodingContext
-from edgeasr.errors import ConfigError
 from edgeasr.lm import LanguageModel
 from edgeasr.tokens import TokenTable
 from edgeasr.train.evaluate import normaliser
@@ -23,7 +22,6 @@ from edgeasr.train.tune import (
     Point,
     Surface,
     TuningClips,
-    choose_hotwords,
     measure_hotwords,
     picture,
     scan,
@@ -100,16 +98,6 @@ def test_the_picture_has_every_point():
 def test_an_axis_is_refined_by_half_its_step():
     assert Axis(field="lm_weight", values=(0.5, 1.0, 1.5)).around(1.0).values == (0.75, 1.0, 1.25)
     assert Axis(field="oov_cost", values=(0.0, 2.0)).around(0.0).values == (0.0, 1.0)
-
-
-def test_hotwords_are_rare_words_said_and_not_said():
-    vocabulary = [f"frequent{i}" for i in range(50)] + [f"rarer{i}" for i in range(50)]
-    present, absent = choose_hotwords(["frequent3 rarer7 the rarer9 unheard"], vocabulary, 3)
-    assert present == ["unheard", "rarer9", "rarer7"]
-    assert len(set(absent)) == 3 and not {"frequent3", "rarer7", "rarer9"} & set(absent)
-    assert all(word.startswith("rarer") for word in absent[:2])
-    with pytest.raises(ConfigError, match="there are 4 words to listen for"):
-        choose_hotwords(["frequent3 rarer7 rarer9 unheard"], vocabulary, 5)
 
 
 def test_a_boost_finds_hotwords(clips):
