@@ -19,7 +19,7 @@ from tool_modules import load_tool
 
 from edgeasr import Recognizer
 from edgeasr.bundle import read_bundle, update_bundle, verify_bundle
-from edgeasr.command import CommandDecoder, CommandRecognizer, CommandResult
+from edgeasr.command import CommandDecoder, CommandRecognizer
 from edgeasr.confidence import Calibration
 from edgeasr.config import CommandConfig, CtcBeamConfig
 from edgeasr.decoder import CtcBeamDecoder, DecodingContext, Hotwords
@@ -325,70 +325,6 @@ def test_a_grammar_is_a_way_of_decoding() -> None:
 # --- The tool. ---
 
 tool = load_tool("evaluate_commands")
-
-
-def result(kind: str, text: str, llr: float = 0.0, command_score: float = -0.1, score: float = -0.1) -> CommandResult:
-    parse = GRAMMAR.parse(text) if kind == "command" else None
-    hypothesis = decoder().decode(say(text)).dictation
-    return CommandResult(
-        kind=kind,
-        text=text,
-        intent=None if parse is None else parse.intent,
-        slots={} if parse is None else parse.slots,
-        spans=(),
-        llr=llr,
-        command_score=command_score,
-        score=score,
-        command=hypothesis if GRAMMAR.accepts(text) else None,
-        dictation=hypothesis,
-    )
-
-
-def test_orders_are_right_with_all_slots_and_no_others() -> None:
-    results = [
-        result("command", "turn the hall light on"),
-        result("command", "turn the hall light on"),
-        result("dictation", "turn the hall light on"),
-        result("rejected", "hello"),
-    ]
-    wanted = [
-        tool.Order(intent="light", slots={"room": "hall"}),
-        tool.Order(intent="light", slots={"room": "hall", "level": "1"}),
-        tool.Order(intent="light", slots={"room": "hall"}),
-        tool.Order(intent="light", slots={}),
-    ]
-    figures = tool.judge_orders(GRAMMAR, results, wanted)
-    assert (figures.num_clips, figures.right, figures.dictation, figures.rejected) == (4, 0.25, 0.25, 0.25)
-    assert (figures.right_slots, figures.found) == (0.5, 0.5)
-    others = tool.judge_others(results)
-    assert (others.commands, others.rejected) == (0.5, 0.25)
-
-
-def test_thresholds_lie_between_orders_and_others() -> None:
-    def results(llr: float, score: float) -> list[CommandResult]:
-        return [result("dictation", "hello", llr + 0.01 * i, score, score) for i in range(20)]
-
-    config = tool.choose_thresholds(
-        orders=results(-1.0, -1.0), others=results(-3.0, -1.0), clean_speech=results(-3.0, -0.4), base=CommandConfig()
-    )
-    assert -2.8 < config.min_llr < -1.0
-    assert config.min_command_score < -1.0
-    assert config.min_score == -0.4
-    config = tool.choose_thresholds(
-        orders=results(-1.0, -1.0), others=results(-1.0, -3.0), clean_speech=results(-3.0, -0.4), base=CommandConfig()
-    )
-    assert -3.0 < config.min_command_score <= -1.0
-    with pytest.raises(ConfigError, match="no thresholds"):
-        tool.choose_thresholds(orders=[], others=results(0.0, 0.0), clean_speech=[], base=CommandConfig())
-
-
-def test_a_measure_loses_what_it_ranks_below_the_others() -> None:
-    orders = [result("command", "turn the hall light on", llr) for llr in (-1.0, -2.0, -3.0, -4.0)]
-    others = [result("dictation", "hello", llr) for llr in np.linspace(-9.0, -2.5, 101)]
-    lost = tool.compare_measures(orders, others)
-    assert lost["ratio / token of the order"] == 0.5
-    # Of the others nothing is known but that they are no orders: no command was found.
-    assert lost["ratio / frame"] == lost["ratio"] == 0.0
 
 
 def test_the_tool_reports(tmp_path: Path, samples_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,67 +16,34 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edgeasr.bundle import update_bundle
+from edgeasr.cli.calibrate import hear
 from edgeasr.cli.common import add_recognizer_arguments, fail, load_recognizer, positive
-from edgeasr.cli.progress import ProgressBar
-from edgeasr.command import COMMAND, DICTATION, REJECTED, CommandRecognizer, CommandResult
+from edgeasr.command import CommandRecognizer, CommandResult
 from edgeasr.config import CommandConfig
-from edgeasr.decoder import Hypothesis
 from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.grammar import Grammar
+from edgeasr.train.commands import (
+    Order,
+    choose_thresholds,
+    compare_measures,
+    judge_orders,
+    judge_others,
+    noise_clips,
+    read_orders,
+    some_clips,
+    understand,
+)
 from edgeasr.train.evaluate import EvaluationSet
-from edgeasr.train.log_probs import NOISE_FOLDER, Condition, LogProbs
-from edgeasr.train.manifest import Utterance, data_dir, read_manifest
-
-# Share of other speech, and of noise, that may be taken for an order: what `tune` keeps to.
-MAX_FALSE_COMMANDS = 0.005
-# Share of other clean speech that may be rejected.
-MAX_REJECTED_SPEECH = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a clip asks for."""
-
-    intent: str
-    slots: Mapping[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class OrderFigures:
-    """How orders fared. Shares of all orders, or of all slots of all orders.
-
-    Attributes:
-        num_clips: Orders.
-        right: Taken as a command with the right intent and exactly the right slots.
-        right_slots: Slots that a command has, with the right value.
-        dictation: Orders that were taken for dictation.
-        rejected: Orders that were rejected.
-        found: Orders whose meaning the grammar's best sentence has, whatever the thresholds made of it.
-    """
-
-    num_clips: int
-    right: float
-    right_slots: float
-    dictation: float
-    rejected: float
-    found: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class OtherFigures:
-    """How everything else fared, in shares of all clips."""
-
-    num_clips: int
-    commands: float
-    rejected: float
+from edgeasr.train.log_probs import Condition, LogProbs
+from edgeasr.train.manifest import Utterance, data_dir
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -120,30 +87,14 @@ class Experiment:
         """Clean, and with noise; what is tuned with one half of the noise is measured with the other."""
         return [Condition(odd=odd), Condition(snr_db=self.snr_db, odd=odd)]
 
-    def clips(self, manifest: Path) -> EvaluationSet:
-        """A set of clips, or its first ones."""
-        utterances = read_manifest(manifest)[: self.limit]
-        return EvaluationSet(name=manifest.name.removesuffix(".jsonl"), utterances=tuple(utterances))
-
     def other_speech(self) -> EvaluationSet:
         """What is said that is no order."""
-        return self.clips(self.data / "speech" / f"{self.others}.jsonl")
-
-    def noise(self, odd: bool) -> EvaluationSet:
-        """Recordings of noise by itself: a quarter of all, and never the same for tuning and for the report."""
-        paths = sorted((self.data / NOISE_FOLDER).glob("*.opus"))[int(odd) :: 4][: self.limit]
-        if not paths:
-            raise ConfigError(f"{self.data / NOISE_FOLDER} holds no recordings of noise")
-        utterances = [Utterance(id=path.stem, audio=path, duration_s=5.0, text="", corpus="noise") for path in paths]
-        return EvaluationSet(name=f"noise{int(odd)}", utterances=tuple(utterances))
+        return some_clips(self.data / "speech" / f"{self.others}.jsonl", self.limit)
 
     def decode(self, config: CommandConfig | None, clips: EvaluationSet, condition: Condition) -> list[CommandResult]:
         """Every clip as it is understood with these thresholds; with the bundle's for None."""
-        decoder = CommandRecognizer(self.recognizer, self.grammar, config).decoder()
-        progress = ProgressBar(f"{clips.name}, {condition.name}")
-        results = [decoder.decode(clip.rows) for clip in self.log_probs.load(clips, condition, progress.update)]
-        progress.clear()
-        return results
+        commands = CommandRecognizer(self.recognizer, self.grammar, config)
+        return understand(commands, hear(self.log_probs, [clips], condition))
 
     def figures(
         self, config: CommandConfig | None, orders: EvaluationSet, wanted: Sequence[Order], odd: bool
@@ -157,7 +108,7 @@ class Experiment:
             others = self.other_speech()
             heard = self.decode(config, others, condition)
             figures[f"{others.name}, {condition.name}"] = asdict(judge_others(heard))
-        noise = self.noise(odd)
+        noise = noise_clips(self.data, odd=odd, limit=self.limit)
         figures["noise alone"] = asdict(judge_others(self.decode(config, noise, Condition(odd=odd))))
         return figures
 
@@ -165,13 +116,13 @@ class Experiment:
 def tune(args: argparse.Namespace) -> dict[str, Any]:
     """Chooses thresholds from synthetic orders, other speech, and noise, and shows what they do to them."""
     experiment = Experiment(args)
-    orders = experiment.clips(speak(experiment.grammar, args.count, args.cache))
+    orders = some_clips(speak(experiment.grammar, args.count, args.cache), args.limit)
     every = CommandConfig(min_llr=-np.inf, min_command_score=-np.inf, min_score=-np.inf)
     heard = [
         [experiment.decode(every, clips, condition) for condition in experiment.conditions(odd=False)]
         for clips in (orders, experiment.other_speech())
     ]
-    noise = experiment.decode(every, experiment.noise(odd=False), Condition())
+    noise = experiment.decode(every, noise_clips(experiment.data, odd=False, limit=args.limit), Condition())
     all_orders = [result for results in heard[0] for result in results]
     all_others = [result for results in (*heard[1], noise) for result in results]
     config = choose_thresholds(
@@ -197,7 +148,7 @@ def report(args: argparse.Namespace) -> dict[str, Any]:
     """Measures with the bundle's thresholds."""
     experiment = Experiment(args)
     manifest = experiment.data / "speech" / f"{args.orders}.jsonl"
-    orders = experiment.clips(manifest)
+    orders = some_clips(manifest, args.limit)
     wanted = read_orders(manifest)[: len(orders.utterances)]
     figures = experiment.figures(None, orders, wanted, odd=True)
     bundle = experiment.recognizer.bundle
@@ -235,121 +186,6 @@ def what_is_asked(grammar: Grammar, utterance: Utterance) -> Order:
     if parse is None:
         raise ConfigError(f"{utterance.audio}: {utterance.text!r} is no sentence of the grammar; remove the cache")
     return Order(intent=parse.intent, slots={name: str(value) for name, value in parse.slots.items()})
-
-
-def read_orders(manifest: Path) -> list[Order]:
-    """What the clips of a manifest ask for.
-
-    Raises:
-        ConfigError: A clip has no intent.
-    """
-    orders = []
-    for number, line in enumerate(manifest.read_text(encoding="utf-8").splitlines(), start=1):
-        row = json.loads(line)
-        if not isinstance(row.get("intent"), str) or not isinstance(row.get("slots"), dict):
-            raise ConfigError(f"{manifest}:{number} has no intent and slots")
-        orders.append(Order(intent=row["intent"], slots={str(k): str(v) for k, v in row["slots"].items()}))
-    return orders
-
-
-def judge_orders(grammar: Grammar, results: Sequence[CommandResult], wanted: Sequence[Order]) -> OrderFigures:
-    """Compares what was understood with what was asked for."""
-    right = found = right_slots = num_slots = 0
-    for result, order in zip(results, wanted, strict=True):
-        slots = {name: str(value) for name, value in result.slots.items()}
-        right += result.kind == COMMAND and result.intent == order.intent and slots == order.slots
-        right_slots += sum(slots.get(name) == value for name, value in order.slots.items())
-        num_slots += len(order.slots)
-        best = grammar.parse(result.command.text) if result.command is not None else None
-        if best is not None:
-            slots = {name: str(value) for name, value in best.slots.items()}
-            found += best.intent == order.intent and slots == order.slots
-    kinds = [result.kind for result in results]
-    return OrderFigures(
-        num_clips=len(results),
-        right=right / len(results),
-        right_slots=right_slots / max(1, num_slots),
-        dictation=kinds.count(DICTATION) / len(results),
-        rejected=kinds.count(REJECTED) / len(results),
-        found=found / len(results),
-    )
-
-
-def judge_others(results: Sequence[CommandResult]) -> OtherFigures:
-    """Counts what was taken for an order, and what was rejected."""
-    kinds = [result.kind for result in results]
-    return OtherFigures(
-        num_clips=len(results),
-        commands=kinds.count(COMMAND) / len(results),
-        rejected=kinds.count(REJECTED) / len(results),
-    )
-
-
-def choose_thresholds(
-    *,
-    orders: Sequence[CommandResult],
-    others: Sequence[CommandResult],
-    clean_speech: Sequence[CommandResult],
-    base: CommandConfig,
-) -> CommandConfig:
-    """The thresholds that lose the fewest orders while few of the others are taken for one.
-
-    Of thresholds that do equally well those are taken that leave the most room: the middle of their range.
-    """
-    llrs = np.array([result.llr for result in orders])
-    scores = np.array([result.command_score for result in orders])
-    other_llrs = np.array([result.llr for result in others])
-    other_scores = np.array([result.command_score for result in others])
-    grid = np.arange(-6.0, 0.0, 0.05)
-    best: list[tuple[float, float]] = []
-    fewest = np.inf
-    for least_llr in grid:
-        for least_score in grid:
-            taken = np.mean((other_llrs >= least_llr) & (other_scores >= least_score))
-            if taken > MAX_FALSE_COMMANDS:
-                continue
-            lost = np.mean((llrs < least_llr) | (scores < least_score))
-            if lost < fewest:
-                fewest, best = float(lost), []
-            if lost == fewest:
-                best.append((least_llr, least_score))
-    if not best:
-        raise ConfigError("no thresholds keep other speech from being taken for orders: the grammar allows too much")
-    middle = np.median(np.array(best), axis=0)
-    min_llr, min_command_score = min(best, key=lambda pair: float(np.abs(np.array(pair) - middle).sum()))
-    # Where there is no text, the score is minus infinity.
-    speech = np.maximum([result.score for result in clean_speech], -20.0)
-    return replace(
-        base,
-        min_llr=round(float(min_llr), 2),
-        min_command_score=round(float(min_command_score), 2),
-        # Below it is the lowest share of clean speech, and room for what sounds otherwise: as much as to the median.
-        min_score=round(float(2 * np.quantile(speech, MAX_REJECTED_SPEECH) - np.median(speech)), 2),
-    )
-
-
-def compare_measures(orders: Sequence[CommandResult], others: Sequence[CommandResult]) -> dict[str, float]:
-    """How many orders each measure by itself loses, in shares, where it takes 1 % of everything else for an order."""
-
-    def ratio(result: CommandResult, divisor: Callable[[Hypothesis, Hypothesis], float]) -> float:
-        if result.command is None:
-            return -np.inf
-        difference = result.command.parts.acoustic - result.dictation.parts.acoustic
-        return difference / max(1.0, divisor(result.command, result.dictation))
-
-    measures: dict[str, Callable[[CommandResult], float]] = {
-        "ratio": lambda result: ratio(result, lambda command, text: 1.0),
-        "ratio / frame": lambda result: ratio(result, lambda command, text: command.token_end_frames[-1]),
-        "ratio / token of the text": lambda result: ratio(result, lambda command, text: len(text.token_ids)),
-        "ratio / token of the order": lambda result: result.llr,
-        "order / token": lambda result: result.command_score,
-    }
-    lost = {}
-    for name, measure in measures.items():
-        values = sorted((measure(result) for result in others), reverse=True)
-        threshold = values[int(0.01 * len(values))]
-        lost[name] = float(np.mean([measure(result) <= threshold for result in orders]))
-    return lost
 
 
 def table(measured: Mapping[str, Any]) -> str:

@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     # What is fitted with one half of the recorded noise is measured with the other.
     conditions = [Condition(odd=reporting), *(Condition(snr_db=snr_db, odd=reporting) for snr_db in snrs_db)]
     log_probs = LogProbs(greedy, data, args.cache)
-    heard = {condition: _hear(log_probs, sets, condition) for condition in conditions}
+    heard = {condition: hear(log_probs, sets, condition) for condition in conditions}
     if reporting:
         hotwords = None
         if args.hotwords > 0 and any(takes_hotwords(mode) for mode in ways):
@@ -114,7 +114,8 @@ def run(args: argparse.Namespace) -> int:
     return _fit(args, folder, ways, [clip for clips in heard.values() for clip in clips], normalise)
 
 
-def _hear(log_probs: LogProbs, sets: Sequence[EvaluationSet], condition: Condition) -> list[HeardClip]:
+def hear(log_probs: LogProbs, sets: Sequence[EvaluationSet], condition: Condition) -> list[HeardClip]:
+    """The clips of some sets as the network heard them, with a bar while it does."""
     from edgeasr.cli.progress import ProgressBar
 
     clips: list[HeardClip] = []

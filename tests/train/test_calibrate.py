@@ -180,7 +180,8 @@ def test_a_report_has_hotwords_that_are_said_and_others_that_are_not() -> None:
 
     said, unsaid = clips("a", "Quilter quilter, manner", "manner", "it"), clips("b", "manner russians", "is russians")
     bundle = read_bundle(TINY)  # without a language model: the words of the other sets are the known ones
-    assert list(report_hotwords(bundle, [said], [unsaid], normaliser("en"), 5).phrases) == ["quilter", "russians"]
+    hotwords = report_hotwords(bundle, [said], [unsaid], normaliser("en"), 5)
+    assert list(hotwords.phrases) == ["quilter", "manner", "russians"]
     with pytest.raises(ConfigError, match="that could be a hotword"):
         report_hotwords(bundle, [clips("a", "so it is")], [unsaid], normaliser("en"), 2)
 
