@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--lexicon",
         type=Path,
         metavar="FILE",
-        help="of decoding with a lexicon (default: the words of the language model)",
+        help="of decoding with a lexicon (default: the 10,000 most frequent words of the language model)",
     )
     parser.add_argument(
         "--hotwords",

@@ -35,6 +35,9 @@ FOLDS = 5
 SCORE_SCALES = (1.0, 0.5, 0.3)
 # Keeps weights finite where a feature separates all words, or never changes. In units of a standard deviation.
 RIDGE = 1e-4
+# Of a lexicon where none is given: as many as people's lexicons have, and not all that the language model knows, for
+# that would be decoding without a lexicon.
+LEXICON_WORDS = 10_000
 # Longer sentences are no commands.
 COMMAND_WORDS = 8
 # Words without which no seven numbers can be fitted.
@@ -73,7 +76,7 @@ def ways_of_decoding(
         sets: Every other short sentence of these makes the grammar.
         normalise: Of the language.
         modes: Only these; None for all.
-        lexicon: The words that decoding with a lexicon knows; None for those of the bundle's language model.
+        lexicon: The words that decoding with a lexicon knows; None for the most frequent ones of the language model.
 
     Raises:
         ConfigError: A mode that was asked for is not there.
@@ -83,7 +86,11 @@ def ways_of_decoding(
     ways: dict[str, WayOfDecoding] = {way.mode: way for way in (greedy, beam, default)}
     models = default.context.lm if default.context is not None else ()
     if lexicon is not None or models:
-        words = Lexicon.read(lexicon) if lexicon is not None else Lexicon(model_words(models[0][0]))
+        words = (
+            Lexicon.read(lexicon)
+            if lexicon is not None
+            else Lexicon(model_vocabulary(models[0][0], greedy.bundle.tokens)[:LEXICON_WORDS])
+        )
         ways["lexicon"] = Recognizer(folder, decoder="beam", lexicon=words)
     if has_short_sentences(sets, normalise):
         ways["grammar"] = CommandRecognizer(beam, sentence_grammar(sets, normalise))
@@ -91,11 +98,6 @@ def ways_of_decoding(
     if unknown:
         raise ConfigError(f"mode {unknown[0]!r} is not one that {folder} can decode with: {', '.join(ways)}")
     return {mode: way for mode, way in ways.items() if not modes or mode in modes}
-
-
-def model_words(model: LanguageModel) -> list[str]:
-    """The words of a language model that are spelled with letters: not its `<unk>`."""
-    return [word for word in model.words() if not word.startswith("<")]
 
 
 def takes_hotwords(mode: str) -> bool:

@@ -18,7 +18,7 @@ LEAST_LETTERS = 5
 def model_vocabulary(lm: LanguageModel, tokens: TokenTable) -> list[str]:
     """The words of a language model that the letters of the tokens spell, the frequent ones first."""
     words = lm.words()
-    letters = set("".join(tokens.names))
+    letters = set("".join(name for name in tokens.names if not name.startswith("<")))  # <blank> spells nothing
     order = lm.probabilities().argsort(kind="stable")[::-1]
     return [words[place] for place in order.tolist() if set(words[place]) <= letters]
 

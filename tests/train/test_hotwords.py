@@ -38,8 +38,8 @@ def test_unknown_words_are_not_chosen_by_their_letters() -> None:
 
 def test_vocabularies_begin_with_frequent_words() -> None:
     assert text_vocabulary(["b a c", "b a", "b"]) == ["b", "a", "c"]
-    model = LanguageModel.build(lines=["the cat sat", "the cat", "the naïve"])
+    model = LanguageModel.build(lines=["the cat sat", "the cat", "the naïve unk"])
     table = TokenTable(["<blank>", "|", *"abcdefghijklmnopqrstuvwxyz"], blank_id=0, word_delimiter="|")
     words = model_vocabulary(model, table)
-    assert words[:2] == ["the", "cat"] and set(words) == {"the", "cat", "sat"}
+    assert words[:2] == ["the", "cat"] and set(words) == {"the", "cat", "sat", "unk"}
     assert np.all(np.diff([model.probabilities()[model.words().index(word)] for word in words]) <= 0)

@@ -1,0 +1,48 @@
+"""Pictures of figures: every value is there, and they are well-formed."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+
+from edgeasr.train.bootstrap import Interval
+from edgeasr.train.charts import Curve, bars, curves, ticks
+
+
+@pytest.mark.parametrize(
+    ("largest", "expected"),
+    [
+        (0.0, [0, 1]),
+        (1.0, [0, 0.2, 0.4, 0.6, 0.8, 1]),
+        (7.3, [0, 2, 4, 6, 8]),
+        (24.0, [0, 5, 10, 15, 20, 25]),
+        (100.0, [0, 20, 40, 60, 80, 100]),
+        (0.012, [0, 0.0025, 0.005, 0.0075, 0.01, 0.0125]),
+    ],
+)
+def test_ticks_are_round_and_reach_the_largest_value(largest: float, expected: list[float]) -> None:
+    assert ticks(largest) == pytest.approx(expected)
+
+
+def test_curves_have_labels_a_mark_and_a_legend() -> None:
+    shown = [
+        Curve(name="a < b", points=[(0.0, 1.0), (2.0, 4.0)], labels=["first", "second"], marked=1),
+        Curve(name="c", points=[]),
+    ]
+    svg = curves("title", "x & x", "y", shown)
+    texts = [element.text for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"title", "x & x", "y", "a < b", "c", "first", "second"} <= set(texts)
+    assert svg.count('r="6"') == 1
+
+
+def test_bars_have_values_and_intervals() -> None:
+    groups = {
+        "one": {"a": Interval(value=10.0, low=8.0, high=13.0), "b": Interval(value=5.0)},
+        "two": {"a": Interval(value=20.0, low=8.0, high=23.0), "b": Interval(value=0.0)},
+    }
+    svg = bars("title", "%", groups)
+    ElementTree.fromstring(svg)
+    assert all(f">{value}<" in svg for value in ("10.0", "5.0", "20.0", "0.0", "one", "two", "a", "b"))
+    assert svg.count('stroke="black"') == 2
+    ElementTree.fromstring(bars("title", "%", {}))
