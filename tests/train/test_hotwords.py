@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from edgeasr.config import LmBuildConfig
 from edgeasr.errors import ConfigError
 from edgeasr.lm import LanguageModel
 from edgeasr.tokens import TokenTable
@@ -38,7 +39,7 @@ def test_unknown_words_are_not_chosen_by_their_letters() -> None:
 
 def test_vocabularies_begin_with_frequent_words() -> None:
     assert text_vocabulary(["b a c", "b a", "b"]) == ["b", "a", "c"]
-    model = LanguageModel.build(lines=["the cat sat", "the cat", "the naïve unk"])
+    model = LanguageModel.build(lines=["the cat sat", "the cat", "the naïve unk"], config=LmBuildConfig(order=1))
     table = TokenTable(["<blank>", "|", *"abcdefghijklmnopqrstuvwxyz"], blank_id=0, word_delimiter="|")
     words = model_vocabulary(model, table)
     assert words[:2] == ["the", "cat"] and set(words) == {"the", "cat", "sat", "unk"}
