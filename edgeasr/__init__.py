@@ -1,13 +1,15 @@
 """Speech recognition for small computers.
 
-`Recognizer` loads a bundle; `Recognizer.transcribe` recognises files and arrays, `Recognizer.stream` live
-sound. The names below are imported when they are first used, so that `import edgeasr` costs nothing.
+`Recognizer` loads a bundle; `Recognizer.transcribe` recognises files and arrays, `Recognizer.stream` live sound;
+`CommandRecognizer` tells the sentences of a `Grammar` from other speech. The names below are imported when they are
+first used, so that `import edgeasr` costs nothing.
 """
 
 from pkgutil import extend_path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from edgeasr.command import CommandPartial, CommandRecognizer, CommandResult, CommandStream
     from edgeasr.errors import (
         AudioFormatError,
         BundleError,
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
         MissingDependencyError,
         StreamStateError,
     )
+    from edgeasr.grammar import Grammar
     from edgeasr.lm import LanguageModel
     from edgeasr.recognizer import Recognizer
     from edgeasr.stream import Stream
@@ -27,8 +30,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AudioFormatError",
     "BundleError",
+    "CommandPartial",
+    "CommandRecognizer",
+    "CommandResult",
+    "CommandStream",
     "ConfigError",
     "EdgeAsrError",
+    "Grammar",
     "InputError",
     "LanguageModel",
     "LanguageModelError",
@@ -52,6 +60,11 @@ __path__ = extend_path(__path__, __name__)
 _MODULES = {
     "Recognizer": "edgeasr.recognizer",
     "Stream": "edgeasr.stream",
+    "CommandPartial": "edgeasr.command",
+    "CommandRecognizer": "edgeasr.command",
+    "CommandResult": "edgeasr.command",
+    "CommandStream": "edgeasr.command",
+    "Grammar": "edgeasr.grammar",
     "LanguageModel": "edgeasr.lm",
     "Partial": "edgeasr.types",
     "Segment": "edgeasr.types",

@@ -209,6 +209,20 @@ def test_damaged_flac_is_text_a_warning_and_status_two(
     assert result.stderr.count("\n") == 1
 
 
+def test_damage_is_told_with_a_grammar_too(transcribe: Transcribe, samples_dir: Path, tmp_path: Path) -> None:
+    path = tmp_path / "cut.flac"
+    path.write_bytes((samples_dir / "austen-0870.flac").read_bytes()[:70_000])
+    (tmp_path / "a.grammar").write_text("intent say: something else\n")
+    result = transcribe(path, "--grammar", tmp_path / "a.grammar", "--format", "json")
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"edgeasr: {path}: damaged after ")
+    assert result.stderr.count("\n") == 1
+    document = json.loads(result.stdout)
+    assert document["text"] == Recognizer(TINY).transcribe(path).text
+    assert [word["text"] for word in document["words"]] == document["text"].split()
+    assert document["warnings"] == [result.stderr.removeprefix(f"edgeasr: {path}: ").strip()]
+
+
 def test_no_samples_are_no_error(transcribe: Transcribe, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "none.wav", np.zeros(0), 16000)
     result = transcribe(tmp_path / "none.wav")

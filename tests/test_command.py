@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tool_modules import load_tool
 
-from edgeasr import Recognizer
+from edgeasr import LanguageModel, Recognizer
 from edgeasr.bundle import read_bundle, update_bundle, verify_bundle
 from edgeasr.command import CommandDecoder, CommandRecognizer
 from edgeasr.confidence import Calibration
@@ -224,6 +224,24 @@ def test_sound_is_recognised_the_same_from_files_arrays_and_streams(samples_dir:
         commands.recognize(samples)
     with pytest.raises(InputError, match="a file knows its own"):
         commands.recognize(path, sample_rate=sample_rate)
+
+
+def test_dictation_is_what_the_recogniser_hears(samples_dir: Path, tmp_path: Path) -> None:
+    bundle = Path(shutil.copytree(TINY, tmp_path / "tiny"))
+    LanguageModel.build(lines=["she was the youngest", "he was not a young man"]).save(tmp_path / "lm.bin")
+    update_bundle(bundle, language_model=tmp_path / "lm.bin", calibration={"beam+lm": CALIBRATION})
+    path = samples_dir / "austen-0880.flac"
+    every = CommandConfig(min_llr=math.inf, min_score=-math.inf)
+    texts = []
+    for recognizer in (Recognizer(bundle), Recognizer(bundle, lm="none"), Recognizer(bundle, decoder="greedy")):
+        result = CommandRecognizer(recognizer, TINY_GRAMMAR, every).recognize(path)
+        assert (result.kind, result.calibrated) == ("dictation", recognizer.mode == "beam+lm")
+        texts.append(result.text)
+        if recognizer.mode != "greedy":  # of which a likelihood ratio could not be told
+            transcript = recognizer.transcribe(path)
+            assert (result.text, result.words) == (transcript.text, transcript.words)
+            assert result.confidence == transcript.confidence
+    assert texts[0] != texts[1] == texts[2]
 
 
 def test_thresholds_are_kept_in_the_bundle(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ class Report:
         heard = {condition: hear(self.log_probs, sets, condition) for condition in conditions}
         ways = ways_of_decoding(self.greedy, sets, self.normalise)
         hotwords = report_hotwords(self.bundle, sets, unsaid, self.normalise, DEFAULT_HOTWORDS)
-        reports = reports_of(ways, heard, self.normalise, hotwords)
+        reports = reports_of(ways, heard, self.normalise, hotwords, COMMAND_WORDS)
         drawn = [row for row in reports if row.condition == conditions[0].name and "," not in row.system]
         return Section(
             heading="Confidence",
@@ -275,9 +275,9 @@ class Report:
                 f"The test sets ({', '.join(s.name for s in sets)}), of which nothing was fitted; "
                 "[confidence.md](confidence.md) says what the columns are. *Before* is the product of the posteriors "
                 f"of a word's tokens. The lexicon is the {LEXICON_WORDS} most frequent words of the language model. "
-                f"The grammar is every other sentence of at most {COMMAND_WORDS} words of these sets, and hears all "
-                "sentences of this length. Rows with "
-                "hotwords have as many that are said as that are not."
+                f"The grammar has every other sentence of at most {COMMAND_WORDS} words of these sets, with a slot for "
+                "every third word, and hears all sentences of this length; those count that it takes for commands. "
+                "Rows with hotwords have as many that are said as that are not."
             ),
             tables=[(f"{heading}:", table) for heading, table in report_tables(reports)],
             pictures=draw(self.pictures, drawn),

@@ -63,6 +63,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of decoding with a lexicon (default: the 10,000 most frequent words of the language model)",
     )
     parser.add_argument(
+        "--grammar",
+        type=Path,
+        metavar="FILE",
+        help="of commands (default: made of every other short sentence of the clips)",
+    )
+    parser.add_argument(
         "--hotwords",
         type=int,
         default=DEFAULT_HOTWORDS,
@@ -98,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     names = (args.report or REPORT_SETS) if reporting else args.sets
     sets = find_sets(data, names, normalise, limit=args.limit)
     greedy = Recognizer(folder, decoder="greedy")
-    ways = ways_of_decoding(greedy, sets, normalise, args.mode, args.lexicon)
+    ways = ways_of_decoding(greedy, sets, normalise, args.mode, args.lexicon, args.grammar)
     snrs_db = args.snr if args.snr is not None else (REPORT_SNRS_DB if reporting else FIT_SNRS_DB)
     # What is fitted with one half of the recorded noise is measured with the other.
     conditions = [Condition(odd=reporting), *(Condition(snr_db=snr_db, odd=reporting) for snr_db in snrs_db)]
@@ -134,14 +140,15 @@ def _fit(
     normalise: Normaliser,
 ) -> int:
     from edgeasr.bundle import read_bundle, update_bundle
-    from edgeasr.train.calibrate import clips_for, fit
+    from edgeasr.train.calibrate import COMMAND_WORDS, clips_for, fit
 
+    most_words = COMMAND_WORDS if args.grammar is None else None
     calibration = dict(read_bundle(folder).calibration)
     table: Table = [("mode", "condition", *RELIABILITY_HEADER)]
     document: dict[str, Any] = {}
     for mode, way in ways.items():
         try:
-            fitted = fit(way, clips_for(mode, clips, normalise), normalise)
+            fitted = fit(way, clips_for(way, clips, normalise, most_words), normalise)
         except ConfigError as error:
             if args.mode:
                 raise
@@ -170,7 +177,9 @@ def _report(
     normalise: Normaliser,
     hotwords: Hotwords | None,
 ) -> int:
-    reports = reports_of(ways, heard, normalise, hotwords)
+    from edgeasr.train.calibrate import COMMAND_WORDS
+
+    reports = reports_of(ways, heard, normalise, hotwords, COMMAND_WORDS if args.grammar is None else None)
     document = {
         f"{row.system}, {row.condition}": {
             "before": None if row.before is None else asdict(row.before),
@@ -191,12 +200,13 @@ def reports_of(
     heard: Mapping[Condition, Sequence[HeardClip]],
     normalise: Normaliser,
     hotwords: Hotwords | None,
+    most_words: int | None,
 ) -> list[Report]:
     """Measures each way of decoding in each condition, without and then with hotwords where they matter."""
     from edgeasr.train.calibrate import clips_for, report, takes_hotwords
 
     return [
-        report(way, clips_for(mode, clips, normalise), normalise, hotwords=chosen)
+        report(way, clips_for(way, clips, normalise, most_words), normalise, hotwords=chosen)
         for mode, way in ways.items()
         for chosen in ((None, hotwords) if hotwords is not None and takes_hotwords(mode) else (None,))
         for clips in heard.values()
@@ -303,6 +313,8 @@ def _command(args: argparse.Namespace) -> str:
         words += ["--snr", *(f"{snr_db:g}" for snr_db in args.snr)]
     if args.lexicon is not None:
         words.append(f"--lexicon {args.lexicon.name}")
+    if args.grammar is not None:
+        words.append(f"--grammar {args.grammar.name}")
     if args.report is not None and args.hotwords != DEFAULT_HOTWORDS:
         words.append(f"--hotwords {args.hotwords}")
     if args.limit is not None:

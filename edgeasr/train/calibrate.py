@@ -6,6 +6,7 @@ right if it is matched along a shortest edit path to the reference.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgeasr.bundle import Bundle
-from edgeasr.command import CommandRecognizer
+from edgeasr.command import COMMAND, CommandRecognizer
 from edgeasr.confidence import FEATURES, MONOTONE, Calibration, Evidence, features
 from edgeasr.decoder import Hotwords, Lexicon
 from edgeasr.errors import ConfigError
@@ -32,7 +33,7 @@ from edgeasr.words import WordDecoder
 FOLDS = 5
 # Candidates for `Calibration.score_scale`: what a hypothesis is worth beside another one is a matter of how often the
 # frames' errors are the same, for CTC takes them to be independent.
-SCORE_SCALES = (1.0, 0.5, 0.3)
+SCORE_SCALES = (1.0, 0.5, 0.3, 0.2, 0.1)
 # Keeps weights finite where a feature separates all words, or never changes. In units of a standard deviation.
 RIDGE = 1e-4
 # Of a lexicon where none is given: as many as people's lexicons have, and not all that the language model knows, for
@@ -40,6 +41,8 @@ RIDGE = 1e-4
 LEXICON_WORDS = 10_000
 # Longer sentences are no commands.
 COMMAND_WORDS = 8
+# Values of a slot.
+SLOT_VALUES = 16
 # Words without which no seven numbers can be fitted.
 LEAST_WORDS = 200
 # What the regression gets wrong is put right at so many places at most, each the mean of at least so many words.
@@ -48,7 +51,7 @@ WORDS_PER_KNOT = 200
 
 
 class WayOfDecoding(Protocol):
-    """A `Recognizer`, or a `CommandRecognizer` for a grammar alone."""
+    """A `Recognizer`, or a `CommandRecognizer` of which only the words of commands count."""
 
     @property
     def bundle(self) -> Bundle:
@@ -68,15 +71,17 @@ def ways_of_decoding(
     normalise: Normaliser,
     modes: Sequence[str] | None = None,
     lexicon: Path | None = None,
+    grammar: Path | None = None,
 ) -> dict[str, WayOfDecoding]:
     """Each way of decoding that the bundle has what it takes for, by its mode.
 
     Args:
         greedy: A recogniser with the bundle.
-        sets: Every other short sentence of these makes the grammar.
+        sets: Every other short sentence of these makes the grammar where none is given.
         normalise: Of the language.
         modes: Only these; None for all.
         lexicon: The words that decoding with a lexicon knows; None for the most frequent ones of the language model.
+        grammar: The commands.
 
     Raises:
         ConfigError: A mode that was asked for is not there.
@@ -92,8 +97,10 @@ def ways_of_decoding(
             else Lexicon(model_vocabulary(models[0][0], greedy.bundle.tokens)[:LEXICON_WORDS])
         )
         ways["lexicon"] = Recognizer(folder, decoder="beam", lexicon=words)
-    if has_short_sentences(sets, normalise):
-        ways["grammar"] = CommandRecognizer(beam, sentence_grammar(sets, normalise))
+    if grammar is not None:
+        ways["grammar"] = CommandRecognizer(default, Grammar.from_file(grammar))
+    elif has_short_sentences(sets, normalise):
+        ways["grammar"] = CommandRecognizer(default, sentence_grammar(sets, normalise))
     unknown = [mode for mode in modes or () if mode not in ways]
     if unknown:
         raise ConfigError(f"mode {unknown[0]!r} is not one that {folder} can decode with: {', '.join(ways)}")
@@ -105,9 +112,28 @@ def takes_hotwords(mode: str) -> bool:
     return mode not in ("greedy", "grammar")
 
 
-def clips_for(mode: str, clips: Sequence[HeardClip], normalise: Normaliser) -> list[HeardClip]:
-    """The clips that a way of decoding is for: short ones for a grammar."""
-    return [clip for clip in clips if mode != "grammar" or is_short(normalise(clip.utterance.text or ""))]
+def clips_for(
+    way: WayOfDecoding, clips: Sequence[HeardClip], normalise: Normaliser, most_words: int | None = COMMAND_WORDS
+) -> list[HeardClip]:
+    """The clips that a way of decoding is for: with a grammar those that are taken for a command.
+
+    Only commands have confidences of the grammar's search, and of other clips it makes worse than of these.
+
+    Args:
+        way: How to decode.
+        clips: What is there.
+        normalise: Of the language.
+        most_words: With a grammar longer clips are left out unheard: they are not what it is for. None: any length.
+    """
+    if not isinstance(way, CommandRecognizer):
+        return list(clips)
+    decoder = way.decoder()
+    return [
+        clip
+        for clip in clips
+        if (most_words is None or len(normalise(clip.utterance.text or "").split()) <= most_words)
+        and decoder.decode(clip.rows).kind == COMMAND
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,8 +198,7 @@ def judge(
         words = recognizer.word_decoder(hotwords=hotwords, keep_evidence=True)
         words.calibration = calibration
         words.accept(clip.rows)
-        if not words.finish().complete and recognizer.mode == "grammar":
-            continue  # no sentence of the grammar was found: there is no result
+        words.finish()
         # A word may be none to the normaliser, or several.
         parts = [normalise(word.text).split() for word in words.committed]
         place = [number for number, part in enumerate(parts) for _ in part]
@@ -223,8 +248,9 @@ def fit(recognizer: WayOfDecoding, clips: Sequence[HeardClip], normalise: Normal
         weight = set_weights(judged)
         confidence = cross_validated(table, right, weight, fold_numbers(judged))
         loss = log_loss(confidence, right)
-        if best is None or loss < best[0]:
-            best = (loss, replace(fit_calibration(table, right, weight), score_scale=scale), confidence, judged)
+        if best is not None and loss >= best[0]:
+            break  # there is one best scale, and each one that is tried decodes everything
+        best = (loss, replace(fit_calibration(table, right, weight), score_scale=scale), confidence, judged)
     assert best is not None
     _, calibration, confidence, judged = best
     products = np.array([word.evidence.posterior_product for clip in judged for word in clip.words])
@@ -545,9 +571,22 @@ def report_hotwords(
 
 
 def sentence_grammar(sets: Sequence[EvaluationSet], normalise: Normaliser) -> Grammar:
-    """A grammar as commands have them: every other short sentence of the sets, so that half of them is in it."""
-    sentences = sorted({text for s in sets for u in s.utterances if is_short(text := normalise(u.text or ""))})
-    return Grammar.from_text("intent sentence:\n" + "".join(f"  {text}\n" for text in sentences[::2]))
+    """A grammar of every other short sentence of the sets, so that half of what is said is no command.
+
+    Every third word is a slot with some values, as in grammars for commands: beside the word that is said there are
+    others that could be said in its place, and errors within a command are possible.
+    """
+    sentences = sorted({text for s in sets for u in s.utterances if is_short(text := normalise(u.text or ""))})[::2]
+    words = sorted({word for text in sentences for word in text.split()}, key=lambda word: zlib.crc32(word.encode()))
+    lists = [words[begin : begin + SLOT_VALUES] for begin in range(0, len(words), SLOT_VALUES)]
+    slot = {word: f"{{words{number}}}" for number, values in enumerate(lists) for word in values}
+    lines = ["intent sentence:"]
+    for text in sentences:
+        parts = [slot[word] if place % 3 == 1 else word for place, word in enumerate(text.split())]
+        lines.append(f"  {' '.join(parts)}")
+    for number, values in enumerate(lists):
+        lines += [f"list words{number}:", *(f"  {word}" for word in values)]
+    return Grammar.from_text("\n".join(lines) + "\n")
 
 
 def has_short_sentences(sets: Sequence[EvaluationSet], normalise: Normaliser) -> bool:

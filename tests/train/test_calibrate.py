@@ -199,6 +199,7 @@ def test_half_of_the_short_sentences_make_a_grammar() -> None:
     assert has_short_sentences([clips], normaliser("en"))
     grammar = sentence_grammar([clips], normaliser("en"))
     assert [grammar.accepts(text) for text in ("go on", "it isn't it", "stop now", long)] == [True, False, True, False]
+    assert grammar.accepts("go now") and grammar.accepts("stop stop") and not grammar.accepts("on go")
     assert not has_short_sentences([replace(clips, utterances=clips.utterances[4:])], normaliser("en"))
 
 
