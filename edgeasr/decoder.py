@@ -35,6 +35,7 @@ __all__ = [
     "CtcGreedyDecoder",
     "DecodedWord",
     "DecodingContext",
+    "HiddenSpelling",
     "Hotwords",
     "Hypothesis",
     "Lexicon",
@@ -122,11 +123,36 @@ class Hypothesis:
     words: tuple[DecodedWord, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class HiddenSpelling:
+    """A spelling of a lexicon that stands for an earlier word already.
+
+    Attributes:
+        line: Where it is, counted from 1: the line of the file, or the number of the word.
+        word: The word that it was to stand for.
+        spelling: How that is spelled.
+        earlier: The word that is found.
+        earlier_line: Where that one is.
+    """
+
+    line: int
+    word: str
+    spelling: str
+    earlier: str
+    earlier_line: int
+
+    def __str__(self) -> str:
+        earlier = f"which is {self.earlier!r} of line {self.earlier_line}"
+        return f"line {self.line}: {self.word!r} as {self.spelling!r}, {earlier}"
+
+
 class Lexicon:
     """The words that a search may find, with their spellings. Immutable; may be shared between threads.
 
     Any cut of a word into tokens is accepted: a lexicon knows letters, not tokens. A word is spelled as it is written;
-    extra spellings are for words that the model spells otherwise, such as foreign names and abbreviations.
+    extra spellings are for words that the model spells otherwise, such as foreign names and abbreviations. A word may
+    be there several times, with other spellings. Of several words with one spelling, only the first of the list is
+    found: a search does not know which one is meant.
 
     Example:
         >>> lexicon = Lexicon({"nguyen": ["wen", "winn"], "calls": []})
@@ -142,6 +168,9 @@ class Lexicon:
 
         Raises:
             InputError: A word or a spelling is empty or has a space, a tab or a line break inside.
+
+        Warns:
+            UserWarning: A spelling stands for an earlier word already.
         """
         if isinstance(words, str):
             raise ConfigError(f"words is the string {words!r}, expected words one by one")
@@ -162,16 +191,27 @@ class Lexicon:
 
         Raises:
             InputError: The file cannot be read or has a line that is no word; the message names file and line.
+
+        Warns:
+            UserWarning: A spelling stands for an earlier word already; the message names file and line.
         """
         lexicon = cls.__new__(cls)
         lexicon._build(_read_text(path).encode(), str(path))
         return lexicon
 
-    def _build(self, text: bytes, name: str) -> None:
+    def _build(self, text: bytes, name: str, *, silent: bool = False) -> None:
         self._text = text
         self._name = name
         self._core = _core.Lexicon(text, name)
         self._skipped: dict[tuple[tuple[str, ...], str, int], tuple[str, ...]] = {}
+        hidden = [] if silent else self.hidden
+        if hidden:
+            more = f"; and {len(hidden) - _SHOWN} more" if len(hidden) > _SHOWN else ""
+            warnings.warn(
+                f"{len(hidden)} spellings stand for earlier words of {name}, which count: "
+                f"{'; '.join(map(str, hidden[:_SHOWN]))}{more}",
+                stacklevel=3,
+            )
 
     def __len__(self) -> int:
         return len({line.split(b"\t")[0] for line in self._text.split(b"\n") if line.strip(b"\r")})
@@ -197,9 +237,19 @@ class Lexicon:
         return self._core.find(spelling)
 
     @property
-    def num_hidden(self) -> int:
-        """How many spellings stand for an earlier word already, and are of no use to theirs."""
-        return self._core.num_hidden
+    def hidden(self) -> list[HiddenSpelling]:
+        """The spellings that stand for an earlier word already, and are of no use to theirs."""
+        if self._core.num_hidden == 0:
+            return []
+        found: list[HiddenSpelling] = []
+        first: dict[str, tuple[str, int]] = {}
+        for line, entry in enumerate(self._text.decode().split("\n"), 1):
+            word, *spellings = entry.removesuffix("\r").split("\t")
+            for spelling in (word, *spellings):
+                earlier, earlier_line = first.setdefault(spelling, (word, line))
+                if earlier != word:
+                    found.append(HiddenSpelling(line, word, spelling, earlier, earlier_line))
+        return found
 
     def unspellable(self, tokens: Sequence[str], *, word_delimiter: str = "▁", blank_id: int = 0) -> tuple[str, ...]:
         """The words that no sequence of these tokens spells, sorted."""
@@ -389,7 +439,7 @@ class DecodingContext:
 
 def _load_lexicon(text: bytes, name: str) -> Lexicon:
     lexicon = Lexicon.__new__(Lexicon)
-    lexicon._build(text, name)
+    lexicon._build(text, name, silent=True)  # it was told when the lexicon was first built
     return lexicon
 
 

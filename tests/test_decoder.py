@@ -426,6 +426,39 @@ def test_a_lexicon_writes_words_as_it_likes(tmp_path: Path) -> None:
     assert {h.text: h.score for h in exact}["A"] == pytest.approx(np.logaddexp(texts["a"], texts["aa"]), abs=1e-6)
 
 
+def test_of_words_with_one_spelling_the_first_is_found_and_the_others_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "words.txt"
+    path.write_text("us\nus\r\n\nUS\tus\tyouess\nnguyen\twen\nnguyen\twinn\nNguyen\twen\n")
+    message = (
+        rf"2 spellings stand for earlier words of {path}, which count: line 4: 'US' as 'us', which is 'us' of line 1; "
+        "line 7: 'Nguyen' as 'wen', which is 'nguyen' of line 5$"
+    )
+    with pytest.warns(UserWarning, match=message):
+        lexicon = Lexicon.read(path)
+    assert [(entry.line, entry.word, entry.earlier_line) for entry in lexicon.hidden] == [
+        (4, "US", 1),
+        (7, "Nguyen", 5),
+    ]
+    written = {spelling: lexicon.written(spelling) for spelling in ("us", "youess", "wen", "winn", "Nguyen")}
+    assert written == {"us": "us", "youess": "US", "wen": "nguyen", "winn": "nguyen", "Nguyen": "Nguyen"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pickle.loads(pickle.dumps(lexicon)).hidden == lexicon.hidden  # told once
+        assert Lexicon({"US": ["us"], "nguyen": ["wen", "winn"]}).hidden == []
+        reverse = Lexicon(["US", "us"])
+    assert reverse.hidden == []
+    with pytest.warns(UserWarning, match=r"12 spellings .* of words, .* 2: 'w1' as 'x', .*; and 2 more"):
+        Lexicon({f"w{number}": ["x"] for number in range(13)})
+    tokens = ("<blank>", "|", "u", "s", "y", "o", "e")
+    decoder = CtcBeamDecoder(
+        tokens,
+        CtcBeamConfig(oov_cost=math.inf),
+        context=DecodingContext(lexicon=Lexicon({"US": ["us"]})),
+        word_delimiter="|",
+    )
+    assert decoder.decode(spoken(tokens, [2, 3], doubt=1.0))[0].text == "US"
+
+
 def test_a_strict_lexicon_that_cannot_end_says_so() -> None:
     tokens = ("<blank>", "a", "b")
     log_probs = np.log(np.array([[1e-30, 1.0, 1e-30]] * 2, np.float64)).astype(np.float32)

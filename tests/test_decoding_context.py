@@ -123,6 +123,14 @@ def test_transcribe_takes_all_of_it(
     answer = json.loads(capsys.readouterr().out)
     assert "zz" in answer["text"].split() and len(answer["alternatives"]) == 2
     assert main([*command, "--lexicon", str(tmp_path / "words.txt"), "--word-bonus", "1"]) == 0
+    capsys.readouterr()
+    (tmp_path / "words.txt").write_text("she\nSHE\tshe\n")
+    assert main([*command, "--lexicon", str(tmp_path / "words.txt")]) == 0
+    assert capsys.readouterr().err == (
+        f"edgeasr: note: 1 spellings stand for earlier words of {tmp_path / 'words.txt'}, which count: "
+        "line 2: 'SHE' as 'she', which is 'she' of line 1\n"
+        "edgeasr: note: the tokens cannot spell 1 of the words to be found, which are skipped: SHE\n"
+    )
     (tmp_path / "hot.txt").write_text("a\n \n")
     assert main([*command, "--hotwords", str(tmp_path / "hot.txt")]) == 2
     assert f"{tmp_path / 'hot.txt'}:2" in capsys.readouterr().err

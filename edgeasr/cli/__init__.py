@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 
 from edgeasr import __version__
-from edgeasr.cli.common import fail
+from edgeasr.cli.common import fail, printable
 from edgeasr.errors import EdgeAsrError
 
 COMMANDS = {
@@ -54,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status.
     """
     try:
-        status = _run(sys.argv[1:] if argv is None else list(argv))
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            status = _run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -65,6 +68,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     except (EdgeAsrError, OSError) as error:
         return fail(error)
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    """Tells of a warning in one line, without the place in the program."""
+    print(printable(f"edgeasr: note: {message}"), file=sys.stderr)
 
 
 def _run(argv: list[str]) -> int:
