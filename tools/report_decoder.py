@@ -50,7 +50,7 @@ from edgeasr.train.commands import (
     understand,
 )
 from edgeasr.train.evaluate import EvaluationSet, SystemResult, compare, find_sets, make_result, normaliser, summarise
-from edgeasr.train.hotwords import choose_hotwords, model_vocabulary
+from edgeasr.train.hotwords import LEAST_LETTERS, choose_hotwords, model_vocabulary, training_texts
 from edgeasr.train.log_probs import Condition, HeardClip, LogProbs
 from edgeasr.train.manifest import data_dir
 from edgeasr.train.tune import TuningClips, measure_hotwords
@@ -165,20 +165,21 @@ class Report:
         logits = self.bundle.model.output_kind == "logits"
         clips = TuningClips(heard, self.bundle.tokens, self.normalise, logits=logits)
         vocabulary = model_vocabulary(context.lm[0][0], self.bundle.tokens)
-        present, absent = choose_hotwords(clips.references, vocabulary, DEFAULT_HOTWORDS)
+        elsewhere = training_texts(self.data, self.normalise)
+        present, absent = choose_hotwords(clips.references, elsewhere, vocabulary, DEFAULT_HOTWORDS)
         beam = self.default.decoder.beam
         boosts = sorted({*BOOSTS, beam.hotword_boost})
         counts = [
             measure_hotwords(clips, replace(beam, hotword_boost=boost), context, present, absent) for boost in boosts
         ]
         table: Table = [
-            ("boost", "said", "found", "recall %", "false alarms an hour: said elsewhere", "never said", "WER %")
+            ("boost", "said", "found", "recall %", "false alarms an hour: too often", "never said", "WER %")
         ]
         for row in counts:
             alarms = (f"{row.false_present / row.hours:.1f}", f"{row.false_absent / row.hours:.1f}")
             shares = (f"{100 * row.recall:.1f}", *alarms, f"{100 * row.words.rate:.2f}")
             table.append((f"{row.boost:g}", str(row.said), str(row.found), *shares))
-        unknown = len(set(present) - set(vocabulary))
+        new, new_absent = (len(set(words) - set(vocabulary)) for words in (present, absent))
         points = [((row.false_present + row.false_absent) / row.hours, 100 * row.recall) for row in counts]
         curve = Curve(
             name="all hotwords at once",
@@ -190,11 +191,12 @@ class Report:
         return Section(
             heading="Hotwords",
             text=(
-                f"The development sets, {counts[0].hours:.2f} hours, with {len(present)} words to listen for that are "
-                f"said, the rarest ones of at least five letters, and {len(absent)} as rare that nobody says; all of "
-                f"them at once, for all clips. {unknown} of those that are said are not in the language model. A boost "
-                "of 0 is decoding without hotwords: what is found then, the beam finds by itself. The bundle's boost "
-                f"is {beam.hotword_boost:g} (circle); it was chosen on these sets."
+                f"The development sets, {counts[0].hours:.2f} hours, with {len(present)} words of at least "
+                f"{LEAST_LETTERS} letters to listen for that are said and {len(absent)} that nobody says; all of them "
+                f"at once, for all clips. {new} and {new_absent} of them are not in the language model, the others are "
+                "the rarest of it that are said, and others as rare. A boost of 0 is decoding without hotwords: what "
+                "is found then, the beam finds by itself. Too often: beyond the times that they are said in the clip. "
+                f"The bundle's boost is {beam.hotword_boost:g} (circle); it was chosen on these sets."
             ),
             tables=[("", table)],
             pictures=[self.draw("hotwords", svg)],

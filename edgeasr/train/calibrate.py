@@ -554,7 +554,7 @@ def report_hotwords(
     Args:
         bundle: The words that its language model has are the known ones.
         said: What is measured.
-        unsaid: Other sets: their words are the known ones where there is no language model.
+        unsaid: Other sets, for words that are not said; they are the known ones where there is no language model.
         normalise: Of the language.
         count: Of each kind; fewer where there are not so many.
 
@@ -566,7 +566,7 @@ def report_hotwords(
         vocabulary = model_vocabulary(LanguageModel.open(bundle.language_model_path), bundle.tokens)
     else:
         vocabulary = text_vocabulary(others)
-    present, absent = choose_hotwords(references, vocabulary, count)
+    present, absent = choose_hotwords(references, others, vocabulary, count)
     return Hotwords([*present, *absent])
 
 
