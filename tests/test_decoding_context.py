@@ -121,7 +121,7 @@ def test_transcribe_takes_all_of_it(
     options = ["--hotwords", str(tmp_path / "hot.txt"), "--nbest", "2", "--lm", str(lm_path), "--lm-weight", "0.1"]
     assert main([*command, *options]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert "zz" in answer["text"].split() and len(answer["alternatives"]) == 2
+    assert "zz" in answer["text"].split() and len(answer["segments"][0]["alternatives"]) == 2
     assert main([*command, "--lexicon", str(tmp_path / "words.txt"), "--word-bonus", "1"]) == 0
     capsys.readouterr()
     (tmp_path / "words.txt").write_text("she\nSHE\tshe\n")
