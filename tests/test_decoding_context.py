@@ -107,7 +107,7 @@ def test_what_only_the_beam_search_has(lm_path: Path) -> None:
     for wish in ({"lm": lm_path}, {"lm_weight": 1.0}, {"hotwords": Hotwords(["a"])}, {"nbest": 2}):
         with pytest.raises(ConfigError, match="it is for the beam search"):
             Recognizer(TINY, decoder="greedy", **wish)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="hotwords need the beam search"):
+    with pytest.raises(ConfigError, match="hotwords and profiles need the beam search"):
         Recognizer(TINY, decoder="greedy").stream(hotwords=Hotwords(["a"]))
 
 
