@@ -295,6 +295,11 @@ class Endpointer:
         self._start_timeout = rows(config.start_timeout_s)
         self.reset()
 
+    @property
+    def spoken(self) -> bool:
+        """Whether the model has heard a letter in this utterance."""
+        return self._spoken
+
     def reset(self) -> None:
         """Begins another utterance."""
         self._num_rows = 0

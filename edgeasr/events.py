@@ -92,6 +92,7 @@ class Command:
         end: Where its last word ends.
         llr: How much less probable the sentence is than the best text at all; see `edgeasr.command.CommandResult`.
         score: How probable the sentence is, likewise.
+        confidence: The share of its words that is expected to be right; None where that is not known.
     """
 
     time_s: float
@@ -103,6 +104,7 @@ class Command:
     end: float
     llr: float
     score: float
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,14 +26,20 @@ from edgeasr.words import AT_THE_END, NUM_HYPOTHESES, Decoder, WordDecoder
 
 if TYPE_CHECKING:
     from edgeasr.command import CommandDecoder
+    from edgeasr.grammar import Grammar
+    from edgeasr.listener import Listener, Source
     from edgeasr.lm import LanguageModel
-    from edgeasr.profile import Profile
+    from edgeasr.profile import Profile, ProfileWatcher
+
+logger = logging.getLogger(__name__)
 
 # What stands in place of a language model's file for none.
 NO_LM = "none"
 
 # How files are cut into segments where nothing else is asked for.
 DEFAULT_ENDPOINT = EndpointConfig()
+# Utterances below this are rejected while one listens; docs/live.md has the figures.
+LISTENING_CONFIDENCE = 0.25
 
 # Told how many seconds have been recognised, and how many there are; None where the source does not tell.
 Progress = Callable[[float, float | None], None]
@@ -112,9 +119,8 @@ class Recognizer:
             None if self._decoder.mode == "greedy" else self._make_context(lm, lexicon=lexicon, hotwords=hotwords)
         )
         self._context = self._untaught if profile is None else profile.context(self._untaught)
-        for name, least in (("min_confidence", min_confidence), ("min_segment_confidence", min_segment_confidence)):
-            if not 0 <= least <= 1:
-                raise ConfigError(f"{name} is {least}, expected a probability, 0 to 1")
+        _check_confidence("min_confidence", min_confidence)
+        _check_confidence("min_segment_confidence", min_segment_confidence)
         self._min_confidence = min_confidence
         self._min_segment_confidence = min_segment_confidence
         self._unsure_mark = unsure_mark
@@ -177,6 +183,7 @@ class Recognizer:
         sample_rate: int | None = None,
         hotwords: Hotwords | None = None,
         endpoint: EndpointConfig | None = None,
+        min_segment_confidence: float | None = None,
         commands: CommandDecoder | None = None,
         keep_events: bool = False,
     ) -> Stream:
@@ -186,13 +193,16 @@ class Recognizer:
             sample_rate: Of the waveform that the stream will be given, in Hz; None for the model's own.
             hotwords: Phrases for this stream instead of the recogniser's; they cost nothing but themselves.
             endpoint: When an utterance ends; None for one utterance until `finish`.
+            min_segment_confidence: Instead of the recogniser's own.
             commands: Tells commands from dictation in the events; see `CommandRecognizer.decoder`.
             keep_events: Collect events for `Stream.take_events`.
 
         Raises:
-            ConfigError: A sample rate that cannot work, or hotwords for a greedy decoder.
+            ConfigError: A sample rate or a confidence that cannot work, or hotwords for a greedy decoder.
         """
         bundle = self._bundle
+        least = self._min_segment_confidence if min_segment_confidence is None else min_segment_confidence
+        _check_confidence("min_segment_confidence", least)
         sample_rate = bundle.sample_rate if sample_rate is None else check_sample_rate(sample_rate)
         gate = None if endpoint is None else endpoint.gate
         stages = Stages(
@@ -213,10 +223,81 @@ class Recognizer:
         return Stream(
             stages,
             sample_rate=sample_rate,
-            min_segment_confidence=self._min_segment_confidence,
+            min_segment_confidence=least,
             unsure_mark=self._unsure_mark,
             keep_events=keep_events,
         )
+
+    def listen(
+        self,
+        source: Source,
+        *,
+        sample_rate: int | None = None,
+        endpoint: EndpointConfig | None = DEFAULT_ENDPOINT,
+        min_segment_confidence: float | None = None,
+        hotwords: Hotwords | None = None,
+        grammar: Grammar | None = None,
+        profile: ProfileWatcher | None = None,
+    ) -> Listener:
+        """Listens: sound goes in, events come out.
+
+        Args:
+            source: A `Microphone`, any other object with `sample_rate` and `blocks()`, or an iterable of arrays as
+                `Stream.accept` takes them. Device events among them are passed on.
+            sample_rate: Of the sound, in Hz; None for what the source says, or the model's own.
+            endpoint: When an utterance ends; None for one utterance.
+            min_segment_confidence: Utterances below this are `Rejected`. None for the recogniser's own, or if that is
+                0 and confidences are calibrated, for 0.25: noise sounds like few words, and none is believable.
+            hotwords: Phrases instead of the recogniser's.
+            grammar: Commands; an utterance that is one is a `Command` instead of a `Final`.
+            profile: What the user has taught, instead of what the recogniser was given. Changes are taken up at once,
+                or when what is being said has ended.
+
+        Raises:
+            ConfigError: A sample rate or a confidence that cannot work, hotwords or a profile for a greedy decoder, or
+                the model cannot spell a word of the grammar.
+
+        Example:
+            >>> from edgeasr.audio import open_audio
+            >>> from edgeasr.events import Final
+            >>> recognizer = Recognizer()
+            >>> with open_audio("samples/austen-0880.flac", 16000) as file:
+            ...     finals = [event for event in recognizer.listen(file) if isinstance(event, Final)]
+            >>> len(finals) > 0
+            True
+        """
+        from edgeasr.listener import Listener
+
+        if sample_rate is None:
+            sample_rate = getattr(source, "sample_rate", None)
+        least = self._min_segment_confidence if min_segment_confidence is None else min_segment_confidence
+        if min_segment_confidence is None and least == 0.0 and self.calibrated:
+            least = LISTENING_CONFIDENCE
+        commands = None
+        if grammar is not None:
+            from edgeasr.command import CommandRecognizer
+
+            commands = CommandRecognizer(self, grammar).decoder()
+        stream = self.stream(
+            sample_rate=sample_rate,
+            hotwords=hotwords,
+            endpoint=endpoint,
+            min_segment_confidence=least,
+            commands=commands,
+            keep_events=True,
+        )
+        if profile is None:
+            return Listener(stream, source)
+        stream.use_words(self.word_decoder(hotwords=hotwords, profile=profile.profile))
+
+        def take_up(stream: Stream) -> None:
+            changed = profile.changed()
+            if changed is not None:
+                for warning in changed.warnings:
+                    logger.warning("%s", warning)
+                stream.use_words(self.word_decoder(hotwords=hotwords, profile=changed))
+
+        return Listener(stream, source, every_second=take_up)
 
     def word_decoder(
         self, *, hotwords: Hotwords | None = None, profile: Profile | None = None, keep_evidence: bool = False
@@ -344,6 +425,11 @@ class Recognizer:
         # Confidences need the alternatives, whether they are shown or not.
         beam = replace(self._decoder.beam, nbest=max(self._decoder.beam.nbest, NUM_HYPOTHESES))
         return CtcBeamDecoder(tokens.names, beam, context=context, logits=logits, word_delimiter=tokens.word_delimiter)
+
+
+def _check_confidence(name: str, least: float) -> None:
+    if not 0 <= least <= 1:
+        raise ConfigError(f"{name} is {least}, expected a probability, 0 to 1")
 
 
 def _open_lm(path: str | Path) -> LanguageModel:

@@ -222,7 +222,9 @@ class Stream:
             return events
 
     def use_words(self, words: WordDecoder) -> None:
-        """Decodes with another decoder from the next utterance on, such as one that has been taught something.
+        """Decodes with another decoder, such as one that has been taught something.
+
+        If nothing is being said it is used at once, otherwise from the next utterance on.
 
         Args:
             words: From `Recognizer.word_decoder`; it is the stream's alone.
@@ -232,6 +234,9 @@ class Stream:
         """
         with self._owned():
             self._next_words = words
+            endpointer, current = self.stages.endpointer, self.stages.words
+            if not (current.committed or current.tail or (endpointer is not None and endpointer.spoken)):
+                self._begin_utterance()
 
     def reset(self) -> None:
         """Drops everything that was heard and starts anew, at time zero.
@@ -406,6 +411,7 @@ class Stream:
                 end=self.stages.words.seconds(said[-1].end_frame),
                 llr=result.llr,
                 score=result.command_score,
+                confidence=result.confidence,
             )
         if segment is None:
             return Rejected(time_s=self._heard_s) if self._speaking else None
