@@ -97,7 +97,8 @@ class EndpointConfig:
         longest_utterance_s: An utterance that is longer than this ends at the next boundary between words.
         start_timeout_s: When nothing was said for so long, the decoder starts anew: it does not carry doubts about old
             noise along.
-        gate: When sound is loud enough to be listened to; None to listen to all of it.
+        gate: When sound is loud enough to be listened to; it stays open for at least `min_silence_s`. None to listen to
+            all of it; how quiet it is does not count then.
 
     Raises:
         ConfigError: A value that cannot work; the message names it and says what is allowed.

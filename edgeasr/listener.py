@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import math
 import threading
 import time
 from collections import deque
@@ -17,12 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-import numpy as np
 import numpy.typing as npt
 
 from edgeasr.errors import StreamStateError
 from edgeasr.events import DeviceEvent, DeviceLost, DeviceRestored, Event, Overflow
 from edgeasr.stream import Stream
+from edgeasr.waveform import as_waveform, loudness_db
 
 # What a source gives: sound, and what happens to it.
 Block = npt.NDArray[Any] | DeviceEvent
@@ -51,8 +50,7 @@ class Listener:
     then is finished first.
 
     Example:
-        >>> import numpy as np
-        >>> from edgeasr import Recognizer
+        >>>         >>> from edgeasr import Recognizer
         >>> listener = Recognizer().listen(iter([np.zeros(16000, np.float32)]), sample_rate=16000)
         >>> list(listener)
         []
@@ -223,7 +221,7 @@ class Listener:
             self._stream.accept(block)
             seconds_before = self._num_samples // self._stream.sample_rate
             self._num_samples += len(block)
-            self._level_dbfs = _level(block)
+            self._level_dbfs, _ = loudness_db(as_waveform(block), floor_db=_QUIETEST_DBFS)
             if self._every_second is not None and self._num_samples // self._stream.sample_rate > seconds_before:
                 self._every_second(self._stream)
         # Utterances are told of by events; nobody else needs their segments.
@@ -251,12 +249,3 @@ class Listener:
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
-
-
-def _level(block: npt.NDArray[Any]) -> float:
-    """Decibels below full scale."""
-    if not block.size:
-        return _QUIETEST_DBFS
-    scale = 32768.0 if block.dtype == np.int16 else 1.0
-    mean_square = float(np.mean(np.square(block, dtype=np.float64))) / scale**2
-    return max(_QUIETEST_DBFS, 10 * math.log10(max(mean_square, 1e-12)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeasr.types import UNSURE_MARK, Alternative, Segment, Transcript, Word, text_of
+from edgeasr.types import UNSURE_MARK, Alternative, Segment, Transcript, Word, shown, text_of
 
 if TYPE_CHECKING:
     from edgeasr.command import CommandResult
@@ -137,7 +137,7 @@ def to_srt(transcript: Transcript) -> str:
     """SubRip captions."""
     return "\n".join(
         f"{number}\n{_clock(caption.start, ',')} --> {_clock(caption.end, ',')}\n" + _joined(caption.lines)
-        for number, caption in enumerate(captions(transcript.shown_words), start=1)
+        for number, caption in enumerate(captions(*_shown_segments(transcript)), start=1)
     )
 
 
@@ -146,7 +146,7 @@ def to_vtt(transcript: Transcript) -> str:
     blocks = ["WEBVTT\n"]
     blocks += [
         f"{_clock(caption.start, '.')} --> {_clock(caption.end, '.')}\n" + _escaped(_joined(caption.lines))
-        for caption in captions(transcript.shown_words)
+        for caption in captions(*_shown_segments(transcript))
     ]
     return "\n".join(blocks)
 
@@ -161,17 +161,18 @@ FORMATS: dict[str, Callable[[Transcript], str]] = {
 }
 
 
-def captions(words: Sequence[Word]) -> list[Caption]:
-    """Cuts words into captions: at pauses, and where two lines or six seconds are full.
+def captions(*segments: Sequence[Word]) -> list[Caption]:
+    """Cuts the words of each segment into captions: at pauses, and where two lines or six seconds are full.
 
     A caption stands for at least a second, unless the next one begins before that.
     """
     groups: list[list[Word]] = []
-    for word in words:
-        if groups and _belongs(groups[-1], word):
-            groups[-1].append(word)
-        else:
-            groups.append([word])
+    for words in segments:
+        for place, word in enumerate(words):
+            if place and _belongs(groups[-1], word):
+                groups[-1].append(word)
+            else:
+                groups.append([word])
     found: list[Caption] = []
     next_start = float("inf")
     for group in reversed(groups):
@@ -180,6 +181,10 @@ def captions(words: Sequence[Word]) -> list[Caption]:
         found.append(Caption(start, end, tuple(_lines([word.text for word in group]))))
         next_start = start
     return found[::-1]
+
+
+def _shown_segments(transcript: Transcript) -> list[list[Word]]:
+    return [shown(segment.words, transcript.unsure_mark, accepted=segment.accepted) for segment in transcript.segments]
 
 
 def _belongs(group: list[Word], word: Word) -> bool:

@@ -205,6 +205,9 @@ class Recognizer:
         _check_confidence("min_segment_confidence", least)
         sample_rate = bundle.sample_rate if sample_rate is None else check_sample_rate(sample_rate)
         gate = None if endpoint is None else endpoint.gate
+        if gate is not None and endpoint is not None:
+            # A gate that closes ends the utterance.
+            gate = replace(gate, close_after_s=max(gate.close_after_s, endpoint.min_silence_s))
         stages = Stages(
             resampler=Resampler(sample_rate, bundle.sample_rate),
             gate=None if gate is None else EnergyGate(gate, sample_rate=bundle.sample_rate),

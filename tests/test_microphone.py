@@ -1,6 +1,5 @@
 """The microphone and `edgeasr listen`, with a sound card made of Python."""
 
-import io
 import sys
 import threading
 import tracemalloc
@@ -13,11 +12,10 @@ import numpy as np
 import pytest
 from bundles import TINY
 
-from edgeasr import Partial, Recognizer, Word
+from edgeasr import Recognizer
 from edgeasr.capture import CaptureRing
 from edgeasr.cli import main
 from edgeasr.cli.devices import level_line
-from edgeasr.cli.listen import LiveText
 from edgeasr.errors import ConfigError, MicrophoneError, MissingDependencyError, StreamStateError
 from edgeasr.events import DeviceLost, DeviceRestored, Overflow
 from edgeasr.microphone import BLOCK_S, Microphone
@@ -406,42 +404,3 @@ def test_listen_until_ctrl_c(
     expected = Recognizer(TINY).transcribe(np.concatenate(card.blocks), sample_rate=RATE)
     assert printed.out.split() == expected.text.split()
     assert "Listening to fake: mic" in printed.err
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_live_text_on_a_terminal() -> None:
-    words = [Word("good", 0.1, 0.3, 1.0), Word("morning", 0.4, 0.8, 1.0), Word("night", 4.0, 4.4, 1.0)]
-    terminal = Terminal()
-    live = LiveText(terminal)
-    live.show(Partial(words[:1], (words[1],), 1.0))
-    assert terminal.getvalue() == "\x1b[Kgood\x1b[2m morning\x1b[0m\x1b[8D"
-    live.show(Partial(words[:2], (), 1.0))
-    live.end(Partial(words, (), 5.0))
-    assert terminal.getvalue().endswith("\x1b[8D\x1b[K morning\x1b[K\nnight\n")
-
-
-def test_live_text_wraps_lines() -> None:
-    out = io.StringIO()
-    live = LiveText(out)
-    live.end(Partial([Word("word", 0.3 * i, 0.3 * i + 0.2, 1.0) for i in range(100)], (), 30.0))
-    lines = out.getvalue().splitlines()
-    assert " ".join(lines) == " ".join(["word"] * 100)
-    assert max(map(len, lines)) < 80
-
-
-def test_live_text_shows_one_mark_for_words_that_are_not_accepted() -> None:
-    words = [Word(text, i, i + 0.9, 0.5, accepted=text.islower()) for i, text in enumerate(["a", "B", "C", "d", "E"])]
-    for cuts in ([5], [1, 2, 3, 4, 5], [2, 5], [3, 4]):
-        out = io.StringIO()
-        live = LiveText(out)
-        for cut in cuts:
-            live.show(Partial(words[:cut], tuple(words[cut:]), 5.0))
-        live.end(Partial(words, (), 5.0))
-        assert out.getvalue() == "a [?] d [?]\n"
-    terminal = Terminal()
-    LiveText(terminal).show(Partial(words[:2], tuple(words[2:]), 5.0))
-    assert terminal.getvalue() == "\x1b[Ka [?]\x1b[2m d [?]\x1b[0m\x1b[6D"

@@ -8,10 +8,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgeasr.endpoint import EndpointConfig
     from edgeasr.recognizer import Recognizer
 
 EXIT_ERROR = 2
@@ -88,6 +90,34 @@ def add_confidence_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_endpoint_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that tell when an utterance ends; `endpoint_config` reads them."""
+    parser.add_argument(
+        "--min-silence", type=float, metavar="S", help="an utterance ends when nothing was said for S seconds"
+    )
+    parser.add_argument(
+        "--longest-utterance", type=float, metavar="S", help="or at a word boundary when it lasts longer than S seconds"
+    )
+
+
+def endpoint_config(args: argparse.Namespace) -> EndpointConfig:
+    """When an utterance ends.
+
+    Raises:
+        ConfigError: A value that cannot work.
+    """
+    from edgeasr.endpoint import EndpointConfig
+
+    config = EndpointConfig()
+    if args.min_silence is not None:
+        # In noise it takes as much longer as by default.
+        longer_s = config.min_silence_in_noise_s - config.min_silence_s
+        config = replace(config, min_silence_s=args.min_silence, min_silence_in_noise_s=args.min_silence + longer_s)
+    if args.longest_utterance is not None:
+        config = replace(config, longest_utterance_s=args.longest_utterance)
+    return config
+
+
 def load_recognizer(args: argparse.Namespace) -> Recognizer:
     """Loads the recogniser that the arguments ask for."""
     with dying_of_ctrl_c():
@@ -106,7 +136,7 @@ def load_recognizer(args: argparse.Namespace) -> Recognizer:
             profile=profile,
             num_threads=args.threads,
             min_confidence=getattr(args, "min_confidence", 0.0),
-            min_segment_confidence=getattr(args, "min_segment_confidence", 0.0),
+            min_segment_confidence=getattr(args, "min_segment_confidence", None) or 0.0,
             unsure_mark=UNSURE_MARK if mark is None else mark,
         )
     for warning in () if profile is None else profile.warnings:

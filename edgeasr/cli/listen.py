@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import json
+import logging
+import signal
 import sys
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgeasr.cli.common import (
     add_confidence_arguments,
     add_context_arguments,
+    add_endpoint_arguments,
     add_profile_argument,
     add_recognizer_arguments,
+    endpoint_config,
     fail,
     load_recognizer,
     positive,
+    profile_folder,
 )
-from edgeasr.types import Partial, Word, shown
 
-# A pause between words after which the text goes on in a new line.
-LINE_PAUSE_S = 1.5
+if TYPE_CHECKING:
+    from edgeasr.cli.live_view import LiveView
+    from edgeasr.listener import Block, Listener
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,89 +36,111 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--device", metavar="NUMBER|NAME", help="the microphone, see `edgeasr devices` (default: the system's)"
     )
     parser.add_argument("--channel", type=positive, metavar="N", help="its channel N alone, counted from 1")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line for each event")
+    parser.add_argument(
+        "--save", type=Path, metavar="DIR", help="keep utterances as FLAC, with a manifest that training reads"
+    )
+    parser.add_argument("--grammar", metavar="FILE", help="commands to understand, beside dictation")
+    add_endpoint_arguments(parser)
     add_recognizer_arguments(parser)
     add_context_arguments(parser)
     add_profile_argument(parser)
     add_confidence_arguments(parser)
+    # Whether it was asked for: listening has a default of its own.
+    parser.set_defaults(min_segment_confidence=None)
 
 
 def run(args: argparse.Namespace) -> int:
     """Listens until Ctrl-C."""
-    import numpy as np
-
+    from edgeasr.cli.live_view import LiveView
+    from edgeasr.events import Command, Final
+    from edgeasr.grammar import Grammar
     from edgeasr.microphone import Microphone
+    from edgeasr.profile import ProfileWatcher
+    from edgeasr.saving import UtteranceSaver
+    from edgeasr.session import event_record
 
     recognizer = load_recognizer(args)
-    captions = LiveText(sys.stdout)
-    with Microphone(args.device, channel=args.channel) as microphone:
-        stream = recognizer.stream(sample_rate=microphone.sample_rate)
+    grammar = None if args.grammar is None else Grammar.from_file(args.grammar)
+    folder = profile_folder(args)
+    endpoint = endpoint_config(args)
+    view = LiveView(sys.stdout)
+    with Microphone(args.device, channel=args.channel) as microphone, _noted(view):
+        saver = None if args.save is None else UtteranceSaver(args.save, endpoint, sample_rate=microphone.sample_rate)
+        blocks = microphone.blocks() if saver is None else saver.blocks(microphone.blocks())
+        listener = recognizer.listen(
+            blocks if args.json else _with_status(blocks, view, lambda: listener),
+            sample_rate=microphone.sample_rate,
+            endpoint=endpoint,
+            min_segment_confidence=args.min_segment_confidence,
+            grammar=grammar,
+            profile=None if folder is None else ProfileWatcher(folder),
+        )
         print(f"Listening to {microphone.name}; Ctrl-C stops.", file=sys.stderr)
-        try:
-            for block in microphone.blocks():
-                if isinstance(block, np.ndarray):
-                    captions.show(stream.accept(block))
-        except KeyboardInterrupt:
-            pass
-    stream.finish()
-    captions.end(stream.partial)
+        with _stopping_at_ctrl_c(listener):
+            for event in _until_interrupted(listener):
+                if args.json:
+                    print(json.dumps(event_record(event), ensure_ascii=False), flush=True)
+                else:
+                    view.show(event)
+                if saver is not None and isinstance(event, (Final, Command)):
+                    saver.save(event)
+        view.close()
     if microphone.num_lost:
         lost_s = microphone.num_lost / microphone.sample_rate
         return fail(f"{lost_s:.1f} s of sound were lost: this machine was too slow for the model")
     return 0
 
 
-class LiveText:
-    """Words as they come. On a terminal, words that may still change are shown dimmed and drawn anew each time."""
+def _with_status(blocks: Iterator[Block], view: LiveView, listener: Callable[[], Listener]) -> Iterator[Block]:
+    """Passes blocks on, and shows how listening goes."""
+    for block in blocks:
+        yield block
+        now = listener()
+        view.status(now.level_dbfs, now.real_time_factor, now.heard_s)
 
-    def __init__(self, out: TextIO) -> None:
-        """Writes to a terminal or a file."""
-        self._out = out
-        self._terminal = out.isatty()
-        self._num_shown = 0
-        self._column = 0
-        self._last_end: float | None = None
-        self._marked = False  # the last thing shown is the mark for words that are not accepted
 
-    def show(self, partial: Partial) -> None:
-        """Shows the words that have become final since the last call, and those that may still change."""
-        if self._terminal:
-            self._out.write("\x1b[K")
-        if partial.num_committed_words > self._num_shown:
-            for word in shown(partial.words[self._num_shown : partial.num_committed_words], partial.unsure_mark):
-                if word.accepted or not self._marked:
-                    self._write(word)
-                self._marked = not word.accepted
-            self._num_shown = partial.num_committed_words
-        if self._terminal:
-            tail = shown(partial.tentative, partial.unsure_mark)
-            if self._marked and tail and not tail[0].accepted:
-                del tail[0]  # the mark stands there already
-            self._draw_tail(" ".join(word.text for word in tail))
-        self._out.flush()
+def _until_interrupted(listener: Listener) -> Iterator[Any]:
+    """All events; after Ctrl-C, too, those of what was being said."""
+    try:
+        yield from listener
+    except KeyboardInterrupt:
+        listener.stop()
+        yield from listener
 
-    def end(self, partial: Partial) -> None:
-        """Shows the last words and ends the line."""
-        self.show(partial)
-        if self._column:
-            self._out.write("\n")
-            self._out.flush()
 
-    def _write(self, word: Word) -> None:
-        paused = self._last_end is not None and word.start - self._last_end > LINE_PAUSE_S
-        if self._column and (paused or self._column + 1 + len(word.text) >= self._width()):
-            self._out.write("\n")
-            self._column = 0
-        text = f" {word.text}" if self._column else word.text
-        self._out.write(text)
-        self._column += len(text)
-        self._last_end = word.end
+@contextmanager
+def _stopping_at_ctrl_c(listener: Listener) -> Iterator[None]:
+    """Ctrl-C, and what systemd sends, end the listening in good order; a second Ctrl-C ends the program at once."""
 
-    def _draw_tail(self, text: str) -> None:
-        """Draws what fits behind the cursor, dimmed, and puts the cursor back."""
-        room = self._width() - self._column - 2
-        if text and room > 0:
-            shown = text if len(text) <= room else text[-room:]
-            self._out.write(f"\x1b[2m {shown}\x1b[0m\x1b[{len(shown) + 1}D")
+    def stop(_number: int, _frame: object) -> None:
+        listener.stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def _width(self) -> int:
-        return shutil.get_terminal_size().columns if self._terminal else 80
+    try:
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _noted(view: LiveView) -> Iterator[None]:
+    """Shows warnings of the package as notes between the lines of text."""
+
+    class Notes(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            view.note(record.getMessage())
+
+    handler = Notes(logging.WARNING)
+    logger = logging.getLogger("edgeasr")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

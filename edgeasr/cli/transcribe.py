@@ -12,9 +12,11 @@ from typing import BinaryIO
 from edgeasr.cli.common import (
     add_confidence_arguments,
     add_context_arguments,
+    add_endpoint_arguments,
     add_profile_argument,
     add_recognizer_arguments,
     dying_of_ctrl_c,
+    endpoint_config,
     fail,
     load_recognizer,
     printable,
@@ -65,6 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="commands to understand: each file is one of them, with its meaning, or dictation, or rejected",
     )
+    add_endpoint_arguments(parser)
+    parser.add_argument("--no-endpoints", action="store_true", help="one segment, whatever pauses there are")
     add_recognizer_arguments(parser)
     add_context_arguments(parser)
     add_profile_argument(parser)
@@ -103,8 +107,9 @@ def run(args: argparse.Namespace) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
         else:
-            several = len(sources) > 1 and args.format == "text"
-            print(f"{printable(source.label)}: {text}" if several else text, end="", flush=True)
+            if len(sources) > 1 and args.format == "text":
+                text = "".join(f"{printable(source.label)}: {line}\n" for line in text.splitlines())
+            print(text, end="", flush=True)
     return status
 
 
@@ -114,10 +119,11 @@ Writer = Callable[[Source, ProgressBar], tuple[str, tuple[str, ...]]]
 
 def transcript_writer(args: argparse.Namespace) -> Writer:
     """Transcribes, in the format that was asked for."""
+    endpoint = None if args.no_endpoints else endpoint_config(args)
     recognizer = load_recognizer(args)
 
     def recognise(source: Source, progress: ProgressBar) -> tuple[str, tuple[str, ...]]:
-        transcript = recognizer.transcribe(source.audio, on_progress=progress.update)
+        transcript = recognizer.transcribe(source.audio, endpoint=endpoint, on_progress=progress.update)
         return write(transcript, source, args.format), transcript.warnings
 
     return recognise
