@@ -12,15 +12,20 @@ from bundles import CALIBRATION, TINY
 
 from edgeasr.bundle import read_bundle, update_bundle
 from edgeasr.cli import main
+from edgeasr.command import CommandRecognizer
 from edgeasr.confidence import FEATURES, MONOTONE, Evidence, features
+from edgeasr.config import CommandConfig
 from edgeasr.errors import ConfigError
+from edgeasr.grammar import Grammar
 from edgeasr.recognizer import Recognizer
 from edgeasr.train.calibrate import (
     JudgedClip,
     JudgedWord,
     abstention,
     apply,
+    clips_for,
     cross_validated,
+    fit,
     fit_calibration,
     fit_knots,
     fit_regression,
@@ -34,7 +39,7 @@ from edgeasr.train.calibrate import (
     set_weights,
 )
 from edgeasr.train.evaluate import EvaluationSet, find_sets, normaliser
-from edgeasr.train.log_probs import Condition, LogProbs
+from edgeasr.train.log_probs import Condition, HeardClip, LogProbs
 from edgeasr.train.manifest import Utterance
 from edgeasr.train.reliability import Judged, measure
 
@@ -203,6 +208,46 @@ def test_half_of_the_short_sentences_make_a_grammar() -> None:
     assert not has_short_sentences([replace(clips, utterances=clips.utterances[4:])], normaliser("en"))
 
 
+def test_confidences_with_a_grammar_are_fitted_on_commands_alone() -> None:
+    words = ("light", "radio", "heating", "window", "door", "lamp", "tap", "fan")
+    grammar = Grammar.from_text(f"intent do: (open|close) the {{what}} now\nlist what: {' | '.join(words)}\n")
+    recognizer = Recognizer(TINY)
+    names = recognizer.bundle.tokens.names
+    commands = CommandRecognizer(recognizer, grammar, CommandConfig(min_llr=-2.0, min_command_score=-3.0))
+    random = np.random.default_rng(0)
+
+    def heard(text: str, said: str, number: int) -> HeardClip:
+        """A clip in which `said` is written down, and something like `text` is to be heard."""
+        rows = []
+        for letter in text.replace(" ", "|"):
+            row = random.dirichlet(np.full(len(names), 0.2)) * random.uniform(0.0, 0.7)
+            row[names.index(letter)] += 1 - row.sum()
+            blank = np.full(len(names), 1e-3)
+            blank[0] = 1 - 1e-3 * (len(names) - 1)
+            rows += [row, blank]
+        utterance = Utterance(
+            id=str(number), audio=Path("x"), duration_s=1.0, text=said, corpus="a", speaker=f"s{number % 9}"
+        )
+        rows_array = np.log(np.maximum(rows, 1e-9)).astype(np.float32)
+        return HeardClip(set_name="a", condition=Condition(), utterance=utterance, rows=rows_array)
+
+    clips = []
+    for number in range(90):
+        said = f"open the {random.choice(words)} now"
+        text = said if number % 4 else f"close the {random.choice(words)} now"
+        clips.append(heard(text, said, number))
+    others = [heard("my mother likes the garden", "my mother likes the garden", 90)]
+    long = [heard(clips[1].utterance.text or "", "one two three four five six seven eight nine", 91)]
+    normalise = normaliser("en")
+    assert clips_for(recognizer, others, normalise) == others
+    chosen = clips_for(commands, [*clips, *others, *long], normalise)
+    assert set(map(id, chosen)) <= set(map(id, clips)) and len(chosen) > 80
+    assert long[0] in clips_for(commands, long, normalise, most_words=None)
+    fitted = fit(commands, chosen, normalise)
+    assert fitted.calibration.fit["words"] == 4 * len(chosen)
+    assert fitted.after[""].ece.value < fitted.before[""].ece.value
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory, samples_dir: Path) -> Path:
     """A data folder: pieces of the samples, with what the tiny bundle hears in them, partly changed, as the truth."""
@@ -288,6 +333,18 @@ def test_an_uncalibrated_bundle_is_reported_as_such(data: Path, copy: Path, caps
     shown = capsys.readouterr().out
     assert "Abstention" not in shown
     assert "greedy  clean" in shown
+
+
+def test_a_grammar_without_commands_in_the_clips(data: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grammar = copy.parent / "say.grammar"
+    grammar.write_text("intent say: something that nobody says\n")
+    common = [str(copy), "--data", str(data), "--cache", str(copy.parent / "cache"), "--snr", "--mode", "grammar"]
+    common += ["--grammar", str(grammar)]
+    pictures = ["--pictures", str(copy.parent / "pictures"), "--markdown", str(copy.parent / "f.md")]
+    assert main(["calibrate", *common, "--report", "librispeech.test", *pictures]) == 0
+    assert "--mode grammar --snr --grammar say.grammar" in (copy.parent / "f.md").read_text()
+    assert main(["calibrate", *common, "--sets", "librispeech.dev"]) == 2
+    assert "0 words were recognised" in capsys.readouterr().err
 
 
 def test_what_the_command_refuses(data: Path, copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
