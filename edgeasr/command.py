@@ -302,8 +302,10 @@ class _Kept:
         self.decoder.accept(log_probs)
 
     def take_committed(self) -> Hypothesis:
-        self.taken.append(self.decoder.take_committed())
-        return self.taken[-1]
+        part = self.decoder.take_committed()
+        if part.token_ids:
+            self.taken.append(part)
+        return part
 
     def partial(self, *, bare: bool = False) -> list[Hypothesis]:
         return self.decoder.partial(bare=bare)

@@ -645,6 +645,31 @@ def test_contexts_and_decoders_can_be_pickled() -> None:
     assert copy.hotwords is not None and copy.hotwords.phrases == {"A b": 2.0, "ba": None}
 
 
+@pytest.mark.parametrize("words", [None, {"A": ["a", "aa"], "b": [], "ab": [], "bab": []}])
+def test_what_is_taken_out_can_be_put_together_again(words: dict[str, list[str]] | None) -> None:
+    tokens = ("<blank>", "▁", "a", "b", "ab", "▁b")
+    ids = np.random.default_rng(3).integers(1, len(tokens), 150).tolist()
+    rows = spoken(tokens, ids, doubt=0.3)
+    context = None if words is None else DecodingContext(lexicon=Lexicon(words))
+    config = CtcBeamConfig(max_commit_delay_frames=16)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "A" is written with no token
+        decoders = [CtcBeamDecoder(tokens, config, context=context) for _ in range(2)]
+    whole, pieces = decoders
+    taken = []
+    for block in np.split(rows, range(7, len(rows), 7)):
+        whole.accept(block)
+        pieces.accept(block)
+        taken.append(pieces.take_committed())
+        assert pieces.joined(taken, pieces.partial()[0]) == whole.partial()[0]
+    assert sum(len(piece.token_ids) for piece in taken) > 50
+    assert pieces.joined(taken, pieces.finish()[0]) == whole.finish()[0]
+    numbers = CtcGreedyDecoder(len(tokens))
+    numbers.accept(rows)
+    expected = CtcGreedyDecoder(len(tokens)).decode(rows)[0]
+    assert numbers.joined([numbers.take_committed()], numbers.finish()[0]) == expected
+
+
 def test_hours_of_sound_need_no_more_memory() -> None:
     import resource
 
