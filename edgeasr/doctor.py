@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeasr import __version__
 from edgeasr.errors import BundleError, EdgeAsrError, MicrophoneError, MissingDependencyError
 
 if TYPE_CHECKING:
@@ -81,12 +82,12 @@ def worst(findings: Findings) -> str:
     return max((finding.status for finding in findings), key=(OK, WARNING, FAILURE).index, default=OK)
 
 
-def carry_out(check: str, probe: Callable[[], Findings]) -> Iterator[Finding]:
-    """Gives the findings of a check; an error on purpose is a finding, too."""
+def carry_out(check: str, probe: Callable[[], Findings], advice: str) -> Iterator[Finding]:
+    """Gives the findings of a check; an error on purpose is a finding, too, with this advice."""
     try:
         yield from probe()
     except EdgeAsrError as error:
-        yield Finding(check, FAILURE, str(error))
+        yield Finding(check, FAILURE, str(error), advice)
 
 
 def check_versions(
@@ -98,9 +99,14 @@ def check_versions(
         requirements: Such as `numpy>=1.26`; None for those of the installed package.
         version: Tells the version of an installed package; raises PackageNotFoundError.
     """
+    found = [f"edgeasr {__version__}", f"Python {platform.python_version()}"]
     if requirements is None:
-        requirements = importlib.metadata.requires("edgeasr") or ()
-    found = [f"edgeasr {version('edgeasr')}", f"Python {platform.python_version()}"]
+        try:
+            requirements = importlib.metadata.requires("edgeasr") or ()
+        except importlib.metadata.PackageNotFoundError:
+            message = f"{', '.join(found)}: not installed as a package, so nobody knows what it needs"
+            yield Finding("versions", WARNING, message, "pip install . in the copy of the repository")
+            return
     for requirement in requirements:
         name, minimum = _parse_requirement(requirement)
         if not name:

@@ -57,22 +57,15 @@ def _sound_server() -> Iterator[SoundServer]:
 
     if missing():
         pytest.skip(MISSING)
-    server = SoundServer()
-    yield server
-    server.close()
+    with SoundServer() as server:
+        yield server
 
 
 @pytest.fixture
-def sound_server(_sound_server: SoundServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundServer]:
+def sound_server(_sound_server: SoundServer) -> Iterator[SoundServer]:
     """A sound server whose microphone hears what is played, with PortAudio turned to it; skips without PulseAudio."""
-    from sound_server import restart_portaudio
-
-    with monkeypatch.context() as patch:
-        for name, value in _sound_server.env.items():
-            patch.setenv(name, value)
-        restart_portaudio()
+    with _sound_server.chosen():
         yield _sound_server
-    restart_portaudio()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -225,7 +225,7 @@ def test_an_expected_error_is_a_finding() -> None:
     def fail() -> list[Finding]:
         raise MicrophoneError("it is busy")
 
-    assert list(carry_out("devices", fail)) == [Finding("devices", FAILURE, "it is busy")]
+    assert list(carry_out("devices", fail, "end it")) == [Finding("devices", FAILURE, "it is busy", "end it")]
     assert worst([]) == OK
     assert worst([Finding("a", OK, ""), Finding("b", FAILURE, "", "."), Finding("c", WARNING, "", ".")]) == FAILURE
 

@@ -372,7 +372,7 @@ def test_writing_to_the_ring_keeps_no_memory() -> None:
     assert max(peaks) < 1000  # a few numbers; a block has 2,560 bytes
 
 
-def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     with pytest.raises(MissingDependencyError, match="pip install sounddevice"):
         Microphone()
@@ -386,6 +386,8 @@ def test_missing_packages_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "meta_path", [NoPortAudio(), *sys.meta_path])
     with pytest.raises(MissingDependencyError, match="apt install libportaudio2"):
         Microphone()
+    assert main(["devices"]) == 2
+    assert capsys.readouterr().err == "edgeasr: the microphone needs PortAudio: apt install libportaudio2\n"
 
 
 def test_listen_until_ctrl_c(

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from edgeasr import Recognizer
+from edgeasr.audio import AUDIO_SUFFIXES
 from edgeasr.cli.common import add_confidence_arguments, add_recognizer_arguments, fail, load_recognizer, positive
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.endpoint import EndpointConfig
@@ -92,8 +93,13 @@ def endpoint_config(args: argparse.Namespace) -> EndpointConfig:
 
 
 def latency(args: argparse.Namespace, recognizer: Recognizer, config: EndpointConfig) -> dict[str, Any]:
+    sound, bounds = joined(clear_clips(args, recognizer))
+    return latencies(listen(recognizer, config, sound), bounds)
+
+
+def joined(clips: Sequence[Clip]) -> tuple[Waveform, list[tuple[float, float]]]:
+    """Puts clips one after the other, with their background between them; also returns where their speech is."""
     random = np.random.default_rng(0)
-    clips = clear_clips(args, recognizer)
     parts: list[Waveform] = []
     bounds: list[tuple[float, float]] = []
     position = 0.0
@@ -105,9 +111,18 @@ def latency(args: argparse.Namespace, recognizer: Recognizer, config: EndpointCo
         position = end
         parts += [gap, clip.waveform]
     parts.append(background(random, clips[-1], GAP_S[1]))
-    heard = listen(recognizer, config, np.concatenate(parts))
+    return np.concatenate(parts), bounds
+
+
+def latencies(heard: Sequence[tuple[Event, float]], bounds: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    """How long after its first word's onset an utterance was first shown, and how long after its end it was final.
+
+    Args:
+        heard: Events, and when each was known.
+        bounds: When the speech of each utterance began and ended, on the same clock.
+    """
     firsts, finals, missed = [], [], 0
-    for (start_s, end_s), (_, next_start_s) in zip(bounds, [*bounds[1:], (0.0, np.inf)], strict=True):
+    for (start_s, end_s), (next_start_s, _) in zip(bounds, [*bounds[1:], (np.inf, np.inf)], strict=True):
         # Of an utterance that was cut inside, the first words and the last Final count.
         mine = [(event, at) for event, at in heard if start_s < at < min(next_start_s, end_s + GAP_S[0])]
         partials = [at for event, at in mine if isinstance(event, Partial) and event.words]
@@ -120,7 +135,7 @@ def latency(args: argparse.Namespace, recognizer: Recognizer, config: EndpointCo
     if not firsts:
         raise ConfigError("no utterance was recognised")
     return {
-        "utterances": len(clips),
+        "utterances": len(bounds),
         "not_heard_or_not_ended": missed,
         "first_partial_s": quantiles(firsts),
         "final_s": quantiles(finals),
@@ -272,11 +287,14 @@ def blocks(sound: Waveform) -> Iterator[Waveform]:
 
 def clear_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Clip]:
     """The clips whose speech begins and ends clearly, cut to it with a margin on either side that fades."""
-    normalise = normaliser(recognizer.bundle.language)
-    sets = find_sets(args.data or data_dir(), args.sets or DEFAULT_SETS, normalise, limit=args.limit)
+    files = [Path(name) for name in args.sets if Path(name).suffix in AUDIO_SUFFIXES]
+    if not files:
+        normalise = normaliser(recognizer.bundle.language)
+        sets = find_sets(args.data or data_dir(), args.sets or DEFAULT_SETS, normalise, limit=args.limit)
+        files = [utterance.audio for evaluation_set in sets for utterance in evaluation_set.utterances]
     clips = []
-    for utterance in (u for s in sets for u in s.utterances):
-        waveform = read(utterance)
+    for file in files:
+        waveform = resample(*read_audio(file), SAMPLE_RATE)
         start_s, end_s = find_speech(waveform)
         margin = round(MARGIN_S * SAMPLE_RATE)
         if start_s is None or end_s is None:

@@ -10,9 +10,11 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeasr.cli.common import add_recognizer_arguments, load_recognizer, positive, printable
 from edgeasr.doctor import (
@@ -33,9 +35,13 @@ from edgeasr.doctor import (
     worst,
 )
 
+if TYPE_CHECKING:
+    from edgeasr.recognizer import Recognizer
+
 EXIT_STATUS = {OK: 0, WARNING: 1, FAILURE: 2}
 COLOURS = {OK: 32, WARNING: 33, FAILURE: 31}
 CHECK_CHARS = 10
+TRY_ANOTHER = "plug it in again, or try another one: `edgeasr devices` lists them, --device chooses"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,11 +78,11 @@ def run(args: argparse.Namespace) -> int:
 def examine(args: argparse.Namespace, root: Path) -> Iterator[Finding]:
     """All findings, one after the other."""
     num_cores = len(os.sched_getaffinity(0))
-    yield from carry_out("versions", check_versions)
-    yield from carry_out("cpu", lambda: check_cpu(root, machine=platform.machine(), num_cores=num_cores))
-    yield from carry_out("memory", lambda: check_memory(root))
-    yield from carry_out("governor", lambda: check_governor(root))
-    bundle = list(carry_out("bundle", lambda: check_bundle(args.model)))
+    yield from check_versions()
+    yield from check_cpu(root, machine=platform.machine(), num_cores=num_cores)
+    yield from check_memory(root)
+    yield from check_governor(root)
+    bundle = list(check_bundle(args.model))
     yield from bundle
     recognizer = None
     if worst(bundle) == OK:
@@ -84,27 +90,26 @@ def examine(args: argparse.Namespace, root: Path) -> Iterator[Finding]:
             recognizer = load_recognizer(args)
         except Exception as error:  # whatever it is that onnxruntime does not like here
             yield Finding(
-                "model", FAILURE, f"the model does not load: {error}", "install edgeasr and onnxruntime again"
+                "model", FAILURE, f"the model does not load: {error}", "look at the options, or install again"
             )
         else:
-            loaded = recognizer
-            yield from carry_out("speed", lambda: check_speed(loaded))
+            yield from check_speed(recognizer)
     if not args.no_microphone:
-        devices = list(carry_out("devices", lambda: check_devices(root, args.device)))
+        devices = list(check_devices(root, args.device))
         yield from devices
         if recognizer is not None and worst(devices) == OK:
-            from edgeasr.microphone import Microphone
-
-            print(f"recording for {args.seconds:g} s: please speak ...", file=sys.stderr)
-            listener = recognizer
-            yield from carry_out(
-                "recording",
-                lambda: check_recording(
-                    Microphone(args.device, channel=args.channel, reconnect=False), listener, seconds=args.seconds
-                ),
-            )
+            yield from carry_out("recording", partial(record, args, recognizer), TRY_ANOTHER)
     # Last, after the work: that is when a board grows hot.
-    yield from carry_out("throttling", lambda: check_throttling(root))
+    yield from check_throttling(root)
+
+
+def record(args: argparse.Namespace, recognizer: Recognizer) -> Iterable[Finding]:
+    """Records while somebody speaks."""
+    from edgeasr.microphone import Microphone
+
+    microphone = Microphone(args.device, channel=args.channel, reconnect=False)
+    print(f"recording for {args.seconds:g} s: please speak ...", file=sys.stderr)
+    return check_recording(microphone, recognizer, seconds=args.seconds)
 
 
 def show(finding: Finding) -> None:

@@ -1,4 +1,4 @@
-"""A PulseAudio server of the tests' own: what is played into one of its sinks is heard by a microphone.
+"""A PulseAudio server for tests and measurements: what is played into one of its sinks is heard by a microphone.
 
 The microphone is a null sink's monitor. PortAudio reaches it through ALSA, whose configuration names nothing else, so
 that neither the machine's sound cards nor a server of its user have a part in it.
@@ -12,7 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 PROGRAMS = ("pulseaudio", "pactl", "paplay")
 MISSING = "PulseAudio is not installed (pulseaudio, pulseaudio-utils, libasound2-plugins)"
@@ -41,13 +45,13 @@ class SoundServer:
         (self._folder / "default.pa").write_text(
             f"load-module module-native-protocol-unix socket={self._folder}/socket auth-anonymous=1\n"
         )
-        own = {
+        self._own_env = {
             "HOME": str(self._folder),
             "XDG_RUNTIME_DIR": str(self._folder),
             "PULSE_SERVER": server,
             "ALSA_CONFIG_PATH": str(self._folder / "asound.conf"),
         }
-        self.env = {**os.environ, **own}
+        self.env = {**os.environ, **self._own_env}
         self._sinks: dict[str, str] = {}
         # No modules but ours: the usual ones would find a stream whose sink is gone another one.
         command = ["pulseaudio", "-n", f"--file={self._folder}/default.pa", "--daemonize=no", "--use-pid-file=no"]
@@ -83,6 +87,30 @@ class SoundServer:
     def log(self) -> str:
         """What the server has written."""
         return (self._folder / "log").read_text(errors="replace")
+
+    @contextmanager
+    def chosen(self) -> Iterator[None]:
+        """Turns this process to the server."""
+        before = {name: os.environ.get(name) for name in self._own_env}
+        os.environ.update(self._own_env)
+        restart_portaudio()
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+            restart_portaudio()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def close(self) -> None:
         """Ends the server."""
