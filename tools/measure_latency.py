@@ -134,13 +134,8 @@ def listen(
     recognizer: Recognizer, config: EndpointConfig, microphone: Microphone, events: list[tuple[Event, float]]
 ) -> None:
     """Adds events, and when the program had each, until the microphone is closed."""
-    stream = recognizer.stream(sample_rate=microphone.sample_rate, endpoint=config, keep_events=True)
-    for block in microphone.blocks():
-        if isinstance(block, np.ndarray):
-            stream.accept(block)
-            now_s = time.monotonic()
-            events += [(event, now_s) for event in stream.take_events()]
-            stream.take_segments()
+    for event in recognizer.listen(microphone, endpoint=config):
+        events.append((event, time.monotonic()))
 
 
 def place(recorded: Waveform, sound: Waveform, bounds: Sequence[tuple[float, float]]) -> list[float]:
