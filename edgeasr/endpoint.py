@@ -39,7 +39,7 @@ SMOOTHING = 0.2
 # The first difference of the sound: hum and rumble have most of their power where speech has little.
 PREEMPHASIS = np.float32(0.97)
 # How much later than its sound the model may still be writing a word's last letters.
-LAST_LETTER_S = 0.2
+LAST_LETTER_S = 0.24
 # An utterance that is too long ends at the next word boundary, or this much later if there is none.
 BOUNDARY_WITHIN_S = 3.0
 
@@ -104,7 +104,7 @@ class EndpointConfig:
         ConfigError: A value that cannot work; the message names it and says what is allowed.
     """
 
-    min_silence_s: float = 0.5
+    min_silence_s: float = 0.6
     min_silence_in_noise_s: float = 0.8
     longest_utterance_s: float = 30.0
     start_timeout_s: float = 10.0
@@ -285,11 +285,14 @@ class Endpointer:
         def rows(seconds: float) -> int:
             return max(1, math.ceil(seconds / frame_s - 1e-6))
 
+        # In frames of the gate.
+        self.min_silence_frames = max(1, math.ceil(config.min_silence_s / LEVEL_FRAME_S - 1e-6))
         self._logits = logits
         self._silent_ids = list(tokens.silent_ids)
         self._boundary_ids = frozenset(tokens.boundary_ids)
         self._min_silence = rows(config.min_silence_s)
-        self._min_blank = max(1, self._min_silence - rows(LAST_LETTER_S))
+        self._last_letter = rows(LAST_LETTER_S)
+        self._min_blank = max(self._min_silence - self._last_letter, self._last_letter // 2, 1)
         self._min_blank_in_noise = rows(config.min_silence_in_noise_s)
         self._longest = rows(config.longest_utterance_s)
         self._longest_without_boundary = self._longest + rows(BOUNDARY_WITHIN_S)
@@ -332,6 +335,22 @@ class Endpointer:
                 self.reset()
                 return row + 1
         return None
+
+    def ends_in_quiet(self, rows_since: int) -> bool:
+        """Whether the utterance ends now that it has been quiet for long enough, before more rows come.
+
+        The model works in chunks: waiting for the end of the next one would take up to a chunk longer. If it ends, the
+        rows that come are about another utterance.
+
+        Args:
+            rows_since: How many of the rows that were taken are of the quiet. They have to be enough for the last
+                letters that the model may still write.
+        """
+        late = rows_since - self._last_letter
+        if not self._spoken or late < 0 or self._num_blank < max(late, self._last_letter // 2):
+            return False
+        self.reset()
+        return True
 
     def _ends(self, quiet: int) -> bool:
         """Whether the utterance ends with the row that was taken last."""

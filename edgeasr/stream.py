@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgeasr.command import COMMAND, REJECTED, CommandDecoder, CommandResult
-from edgeasr.endpoint import Endpointer, EnergyGate
+from edgeasr.endpoint import Endpointer, EnergyGate, Stretch
 from edgeasr.errors import StreamStateError
 from edgeasr.events import Command, Event, Final, Rejected, SpeechStarted
 from edgeasr.types import UNSURE_MARK, Partial, Segment, Transcript, Word, text_of
@@ -274,11 +274,28 @@ class Stream:
             if stretch.opens:
                 self._begin_run(stretch.start)
                 self._begin_utterance()
-            self._quiet_frames.extend(stretch.quiet_frames)
-            self._feed(stretch.waveform)
+            self._listen_to(stretch, gate)
             if stretch.closes:
                 self._end_run(self._seconds(stretch.start + len(stretch.waveform)))
                 self._begin_utterance()
+
+    def _listen_to(self, stretch: Stretch, gate: EnergyGate) -> None:
+        """Feeds what has passed the gate; where it has been quiet for long enough, the utterance may end at once."""
+        endpointer = self.stages.endpointer
+        size, begin = gate.frame_samples, 0
+        for frame, quiet in enumerate(stretch.quiet_frames, start=1):
+            self._quiet_frames.append(quiet)
+            if endpointer is None or quiet != endpointer.min_silence_frames:
+                continue
+            self._feed(stretch.waveform[begin * size : frame * size])
+            begin = frame
+            heard = stretch.start + frame * size
+            quiet_since = heard - quiet * size - self._run_start
+            if endpointer.ends_in_quiet(self._num_rows - quiet_since // self.stages.rows.samples_per_row):
+                self._heard_s = self._seconds(heard)
+                self._end_utterance()
+                self._begin_utterance()
+        self._feed(stretch.waveform[begin * size :])
 
     def _feed(self, waveform: FloatArray) -> None:
         """Takes samples that the model is to hear."""

@@ -89,7 +89,7 @@ def test_noise_takes_longer() -> None:
 
 def test_a_soft_word_goes_on_in_spite_of_its_level() -> None:
     rows = "a" + "....c" * 8 + "." * 12
-    assert cuts_of(RULES, say(rows), [50] * len(rows)) == [41 + 5]  # what it may still be writing is waited for
+    assert cuts_of(RULES, say(rows), [50] * len(rows)) == [41 + 6]  # what it may still be writing is waited for
 
 
 def test_nothing_ends_before_something_was_said() -> None:
@@ -318,3 +318,22 @@ def test_no_endpoint_cuts_a_word() -> None:
         transcript = recognizer.transcribe(sound, sample_rate=RATE, endpoint=endpoint)
         assert transcript.text == expected, row
         assert len(transcript.segments) > 1 or row > 300
+
+
+def test_in_quiet_it_does_not_wait_for_a_chunk() -> None:
+    """The model's rows come every 0.4 s; an utterance ends as soon as it has been quiet for long enough."""
+    recognizer = Recognizer("en-small")
+    background = np.random.default_rng(0).normal(0, 0.0003, 3 * RATE).astype(np.float32)
+    delays = []
+    for phase in range(0, 6400, 800):
+        stream = recognizer.stream(endpoint=EndpointConfig(), keep_events=True)
+        sound = np.concatenate([background[:phase], SPEECH[: 3 * RATE], background])
+        end = phase + 3 * RATE
+        stream.accept(sound)
+        finals = [event for event in stream.take_events() if isinstance(event, Final) and event.time_s > end / RATE]
+        assert len(finals) == 1
+        delays.append(finals[0].time_s - end / RATE)
+        stream.finish()
+        assert stream.take_events() == []  # nothing was left for another utterance
+    assert max(delays) - min(delays) < 0.1
+    assert max(delays) < EndpointConfig().min_silence_s + 0.15

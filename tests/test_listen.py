@@ -97,12 +97,12 @@ def test_finals_scroll_above_what_is_being_said(columns: Callable[[int], None]) 
     view.show(Partial([word("good")], (word("mor"),), 1.0))
     assert terminal.getvalue().endswith(f"good{DIM} mor{PLAIN}")
     view.status(-30.0, 0.0123, 3725.0)
-    assert terminal.lines() == ["good mor", "[####    ] -30 dB  0.012 x  1:02:05"]
+    assert terminal.lines() == ["good mor", "[####    ] -30 dB  RTF 0.012  1:02:05"]
     view.show(final("good morning"))
-    assert terminal.lines() == ["good morning", "[####    ] -30 dB  0.012 x  1:02:05"]
+    assert terminal.lines() == ["good morning", "[####    ] -30 dB  RTF 0.012  1:02:05"]
     view.show(SpeechStarted(time_s=4.0, start=3.9))
     view.show(Partial([], (word("night", 4.0),), 5.0))
-    assert terminal.lines()[1:] == ["night", "[####    ] -30 dB  0.012 x  1:02:05"]
+    assert terminal.lines()[1:] == ["night", "[####    ] -30 dB  RTF 0.012  1:02:05"]
     view.show(Rejected(time_s=6.0))
     view.show(Overflow(time_s=7.0, lost_s=0.5))
     view.show(DeviceLost(time_s=8.0, message="the microphone is gone"))
@@ -142,6 +142,15 @@ def test_long_text_stays_on_its_line(columns: Callable[[int], None], width: int,
     assert line.startswith("…") and line.endswith(text)
     cells = sum({"言": 2, "葉": 2, "😀": 2, "\u0301": 0}.get(character, 1) for character in line)
     assert width - 3 <= cells <= width - 1
+
+
+@pytest.mark.parametrize("text", ["word", "言葉"])
+def test_finals_break_between_words(columns: Callable[[int], None], text: str) -> None:
+    columns(40)
+    terminal = Terminal()
+    LiveView(terminal).show(final(" ".join([text] * 20)))
+    lines = terminal.lines()
+    assert lines == [" ".join([text] * 8), " ".join([text] * 8), " ".join([text] * 4), ""]
 
 
 def test_a_mark_is_not_shown_twice(columns: Callable[[int], None]) -> None:

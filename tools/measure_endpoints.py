@@ -5,6 +5,8 @@
     python tools/measure_endpoints.py words    # word error rates with and without endpoints, clips and joined clips
     python tools/measure_endpoints.py noise    # false words in an hour of noise
     python tools/measure_endpoints.py cpu      # share of a core, in silence and in speech
+    python tools/measure_endpoints.py hour     # an hour of utterances: events, and growth of memory
+    python tools/measure_endpoints.py cycles   # 10,000 times accept, endpoint and reset: growth of memory
 
 The clips of `latency` and `pauses` are cut to their speech, as its level shows it (`edgeasr/train/joined.py`). Between
 them stands noise with the level and the spectrum of their quietest tenth of a second. A block of 20 ms can be heard
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -48,7 +51,8 @@ PAUSES_S = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 MARGIN_S = 0.1
 # An endpoint that a pause has caused is known by then: its last chunk has ended.
 KNOWN_WITHIN_S = 0.6
-HOUR_S = 3600.0
+HOUR_S, FIVE_MINUTES_S = 3600.0, 300.0
+NUM_CYCLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -260,6 +264,61 @@ def cpu(args: argparse.Namespace, recognizer: Recognizer, config: EndpointConfig
     return report
 
 
+def hour(args: argparse.Namespace, recognizer: Recognizer, config: EndpointConfig) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    clips = clear_clips(args, recognizer)
+
+    def sound() -> Iterator[Waveform]:
+        for clip in cycle(clips):
+            yield from blocks(clip.waveform)
+            yield from blocks(background(random, clip, random.uniform(*GAP_S)))
+
+    listener = recognizer.listen(sound(), sample_rate=SAMPLE_RATE, endpoint=config)
+    progress = ProgressBar("an hour")
+    counts = dict.fromkeys((SpeechStarted, Partial, Final, Rejected), 0)
+    after_five_minutes = None
+    for event in listener:
+        counts[type(event)] += 1
+        progress.update(listener.heard_s, HOUR_S)
+        if after_five_minutes is None and listener.heard_s >= FIVE_MINUTES_S:
+            after_five_minutes = resident_mb()
+        if listener.heard_s >= HOUR_S:
+            listener.stop()
+    progress.clear()
+    ended = counts[Final] + counts[Rejected]
+    return {
+        "hours": round(listener.heard_s / HOUR_S, 3),
+        "started": counts[SpeechStarted],
+        "ended": ended,
+        "partials": counts[Partial],
+        "growth_mb": round(resident_mb() - (after_five_minutes or 0.0), 2),
+    }
+
+
+def cycles(args: argparse.Namespace, recognizer: Recognizer, config: EndpointConfig) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    clip = min(clear_clips(args, recognizer), key=lambda clip: len(clip.waveform))
+    sound = np.concatenate([clip.waveform, background(random, clip, config.min_silence_in_noise_s + 0.5)])
+    stream = recognizer.stream(sample_rate=SAMPLE_RATE, endpoint=config, keep_events=True)
+    progress = ProgressBar("cycles")
+    ended, begin = 0, 0.0
+    for number in range(NUM_CYCLES):
+        if number == NUM_CYCLES // 10:
+            begin = resident_mb()
+        stream.accept(sound)
+        ended += sum(isinstance(event, (Final, Rejected)) for event in stream.take_events())
+        stream.reset()
+        progress.update(number, NUM_CYCLES)
+    progress.clear()
+    return {"cycles": NUM_CYCLES, "utterances": ended, "growth_mb": round(resident_mb() - begin, 2)}
+
+
+def resident_mb() -> float:
+    """Memory that the process holds now."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
 def listen(recognizer: Recognizer, config: EndpointConfig, sound: Waveform) -> list[tuple[Event, float]]:
     """Hears the sound block by block; returns the events, and when each was known, on the clock of the sound."""
     stream = recognizer.stream(sample_rate=SAMPLE_RATE, endpoint=config, keep_events=True)
@@ -336,7 +395,15 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
     return {name: round(float(np.percentile(values, p)), 3) for name, p in (("p50", 50), ("p90", 90), ("p95", 95))}
 
 
-MEASUREMENTS = {"latency": latency, "pauses": pauses, "words": words, "noise": noise, "cpu": cpu}
+MEASUREMENTS = {
+    "latency": latency,
+    "pauses": pauses,
+    "words": words,
+    "noise": noise,
+    "cpu": cpu,
+    "hour": hour,
+    "cycles": cycles,
+}
 
 
 if __name__ == "__main__":

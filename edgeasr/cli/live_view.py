@@ -79,7 +79,7 @@ class LiveView:
         meter = f"[{'#' * filled}{' ' * (METER_CHARS - filled)}]"
         minutes, seconds = divmod(int(heard_s), 60)
         clock = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-        self._status = f"{meter} {max(level_dbfs, -99.0):3.0f} dB  {real_time_factor:.3f} x  {clock}"
+        self._status = f"{meter} {max(level_dbfs, -99.0):3.0f} dB  RTF {real_time_factor:.3f}  {clock}"
         self._draw()
 
     def close(self) -> None:
@@ -92,7 +92,10 @@ class LiveView:
         self._spoken = []
         self._clear()
         if text:
-            self._out.write(f"{printable(text)}\n")
+            lines = (
+                _wrapped(printable(text), shutil.get_terminal_size().columns) if self._terminal else [printable(text)]
+            )
+            self._out.write("".join(f"{line}\n" for line in lines))
         self._draw()
 
     def _draw(self) -> None:
@@ -137,6 +140,21 @@ def _last(characters: list[tuple[str, bool]], width: int) -> list[tuple[str, boo
     while begin and (room := room - _width(characters[begin - 1][0])) >= 0:
         begin -= 1
     return [("…", True), *characters[begin:]]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines that break between words, where they can."""
+    lines: list[str] = []
+    used = 0
+    for word in text.split(" "):
+        cells = sum(map(_width, word))
+        if lines and used + 1 + cells <= width:
+            lines[-1] += f" {word}"
+            used += 1 + cells
+        else:
+            lines.append(word)
+            used = cells
+    return lines
 
 
 def _styled(characters: list[tuple[str, bool]]) -> str:
