@@ -15,7 +15,7 @@ from bundles import TINY
 from edgeasr import Recognizer
 from edgeasr.capture import CaptureRing
 from edgeasr.cli import main
-from edgeasr.cli.devices import level_line
+from edgeasr.cli.devices import level_line, told
 from edgeasr.errors import ConfigError, MicrophoneError, MissingDependencyError, StreamStateError
 from edgeasr.events import DeviceLost, DeviceRestored, Overflow
 from edgeasr.microphone import BLOCK_S, Microphone
@@ -312,7 +312,7 @@ def test_microphones_are_listed(
     card.blocks = [0.5 * np.sign(block) for block in noise(60)]
     assert main(["devices", "--meter", "fake", "--seconds", "2"]) == 0
     printed = capsys.readouterr()
-    assert printed.out == f"[{36 * '#'}    ]   -6 dB, peak   -6 dB\n" * 2
+    assert printed.out == f" -6 dB, peak  -6 dB [{43 * '#'}{5 * ' '}]\n" * 2
     assert "fake" in printed.err
     monkeypatch.setattr(card, "query_devices", lambda *_: [] if not _ else (_ for _ in ()).throw(PortAudioError()))
     assert main(["devices"]) == 2
@@ -320,15 +320,24 @@ def test_microphones_are_listed(
 
 
 @pytest.mark.parametrize(
-    ("sound", "line"),
+    ("sound", "columns", "line"),
     [
-        ([0.0, 0.0], f"[{40 * ' '}]  -60 dB, peak  -60 dB nothing: is it muted?"),
-        ([1.0, -1.0], f"[{40 * '#'}]    0 dB, peak    0 dB clipping: turn the gain down"),
-        ([0.1, 0.0], f"[{25 * '#'}{15 * ' '}]  -23 dB, peak  -20 dB"),
+        ([0.0, 0.0], 80, f"-60 dB, peak -60 dB [{48 * ' '}] muted?"),
+        ([1.0, -1.0], 80, f"  0 dB, peak   0 dB [{48 * '#'}] clipping"),
+        ([0.1, 0.0], 80, f"-23 dB, peak -20 dB [{30 * '#'}{18 * ' '}]"),
+        ([1.0, -1.0], 40, "  0 dB, peak   0 dB [########] clipping"),
+        ([0.1, 0.0], 20, "-23 dB, peak -20 dB"),
     ],
 )
-def test_levels(sound: list[float], line: str) -> None:
-    assert level_line(np.array(sound, np.float32)) == line
+def test_levels(sound: list[float], columns: int, line: str) -> None:
+    assert level_line(np.array(sound, np.float32), columns) == line
+    assert len(line) < columns
+
+
+def test_the_meter_tells_what_happens_to_the_microphone() -> None:
+    assert told(DeviceLost(time_s=1.0, message="mic is gone")) == "mic is gone"
+    assert told(DeviceRestored(time_s=3.0, name="mic", lost_s=2.0)) == "mic is there again, after 2.0 s"
+    assert told(Overflow(time_s=3.0, lost_s=0.25)) == "0.25 s of sound were lost"
 
 
 def test_the_ring_carries_blocks_of_any_length_round_its_end() -> None:

@@ -279,6 +279,26 @@ def test_one_channel_or_the_mean_of_all(sound_server: SoundServer, tmp_path: Pat
         Microphone("stereo", channel=99)
 
 
+def test_unplugging_under_the_listen_command(sound_server: SoundServer) -> None:
+    program = [sys.executable, "-m", "edgeasr", "listen", "--json", "--model", "en-small"]
+    with subprocess.Popen(
+        program, env=sound_server.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as listening:
+        assert listening.stderr is not None and listening.stdout is not None
+        assert listening.stderr.readline() == "Listening to default; Ctrl-C stops.\n"
+        sound_server.unplug("speaker")
+        try:
+            lost = json.loads(listening.stdout.readline())
+        finally:
+            sound_server.plug("speaker")
+        restored = json.loads(listening.stdout.readline())
+        listening.send_signal(signal.SIGINT)
+        _, errors = listening.communicate(timeout=30)
+    assert (lost["event"], restored["event"]) == ("DeviceLost", "DeviceRestored")
+    assert restored["time_s"] == pytest.approx(lost["time_s"] + restored["lost_s"])
+    assert (listening.returncode, errors) == (0, "")  # not a word of PortAudio's about it
+
+
 def test_the_devices_command(sound_server: SoundServer, tmp_path: Path) -> None:
     def devices(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "edgeasr", "devices", *arguments]
@@ -293,7 +313,7 @@ def test_the_devices_command(sound_server: SoundServer, tmp_path: Path) -> None:
     player.terminate()
     player.wait()
     assert metered.returncode == 0, metered.stderr
-    assert metered.stdout.splitlines()[-1].endswith("-9 dB, peak   -6 dB")
+    assert metered.stdout.splitlines()[-1].startswith(" -9 dB, peak  -6 dB [####")
     wrong = devices("--meter", "attic")
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith("edgeasr: no microphone is called 'attic'; choose from: ")

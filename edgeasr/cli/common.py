@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from edgeasr.endpoint import EndpointConfig
@@ -182,6 +183,42 @@ def dying_of_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keeps C libraries off stderr: PortAudio and ALSA would write into the middle of a line when a device goes away.
+
+    What their notes are about comes as an event or an error. Python's own stderr works on.
+    """
+    before = sys.stderr
+    try:
+        stderr = os.dup(2)
+    except OSError:  # there is none
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        if _is_stderr(before):
+            before.flush()
+            sys.stderr = os.fdopen(
+                stderr, "w", buffering=1, encoding=before.encoding, errors=before.errors, closefd=False
+            )
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+
+
+def _is_stderr(file: TextIO) -> bool:
+    try:
+        return file.fileno() == 2
+    except (AttributeError, OSError, ValueError):  # a file made of Python, or none
+        return False
 
 
 def require_torch() -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from edgeasr.cli.common import fail, positive
+from edgeasr.cli.common import fail, positive, quiet_libraries
 
 if TYPE_CHECKING:
+    from edgeasr.events import DeviceEvent
     from edgeasr.microphone import Microphone
     from edgeasr.waveform import Waveform
 
@@ -16,10 +18,14 @@ DEFAULT = "default"
 REFRESH_S = 0.1
 # Without a terminal, a line for each of these.
 LINE_S = 1.0
-BAR_CHARS = 40
+LINE_CHARS = 80
+MAX_BAR_CHARS = 50
 # Of the meter. Speech at a well set microphone peaks at -20 to -6 dB.
 QUIETEST_DB = -60.0
 CLIPPING_DB = -0.1
+
+# To the beginning of the line, which is emptied.
+CLEAR = "\r\x1b[K"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     if args.meter is not None:
         device = None if args.meter == DEFAULT else args.meter
-        with Microphone(device, channel=args.channel) as microphone:
+        with quiet_libraries(), Microphone(device, channel=args.channel) as microphone:
             return meter(microphone, args.seconds)
     devices = list_devices()
     for device in devices:
@@ -60,15 +66,16 @@ def meter(microphone: Microphone, seconds: float | None) -> int:
     try:
         for block in microphone.blocks():
             if not isinstance(block, np.ndarray):
-                print(f"{chr(10) if terminal else ''}{type(block).__name__} at {block.time_s:.1f} s", flush=True)
+                print(f"{CLEAR if terminal else ''}{told(block)}", flush=True)
                 continue
             window.append(block)
             window_s += len(block) / microphone.sample_rate
             heard_s += len(block) / microphone.sample_rate
             done = seconds is not None and heard_s >= seconds
             if window_s >= every_s or done:
-                line = level_line(np.concatenate(window))
-                print(f"\r\x1b[K{line}" if terminal else line, end="" if terminal else "\n", flush=True)
+                columns = shutil.get_terminal_size().columns if terminal else LINE_CHARS
+                line = level_line(np.concatenate(window), columns)
+                print(f"{CLEAR}{line}" if terminal else line, end="" if terminal else "\n", flush=True)
                 window, window_s = [], 0.0
             if done:
                 break
@@ -79,18 +86,34 @@ def meter(microphone: Microphone, seconds: float | None) -> int:
     return 0
 
 
-def level_line(waveform: Waveform) -> str:
-    """The level of a stretch of sound: a bar for its loudness, and figures for loudness and peak in dB of full scale.
+def told(event: DeviceEvent) -> str:
+    """What has happened to the microphone, for people."""
+    from edgeasr.events import DeviceLost, DeviceRestored
+
+    if isinstance(event, DeviceLost):
+        return event.message
+    if isinstance(event, DeviceRestored):
+        return f"{event.name} is there again, after {event.lost_s:.1f} s"
+    return f"{event.lost_s:.2f} s of sound were lost"
+
+
+def level_line(waveform: Waveform, columns: int) -> str:
+    """The level of a stretch of sound: figures for loudness and peak in dB of full scale, and a bar for its loudness.
 
     Example:
-        >>> level_line(np.array([0.5, -0.5], np.float32))
-        '[####################################    ]   -6 dB, peak   -6 dB'
+        >>> level_line(np.array([0.5, -0.5], np.float32), 40)
+        ' -6 dB, peak  -6 dB [####### ]'
     """
     from edgeasr.waveform import loudness_db
 
     rms_db, peak_db = loudness_db(waveform, floor_db=QUIETEST_DB)
-    filled = min(BAR_CHARS, round(BAR_CHARS * (1 - rms_db / QUIETEST_DB)))
-    note = " clipping: turn the gain down" if peak_db > CLIPPING_DB else ""
-    if peak_db <= QUIETEST_DB:
-        note = " nothing: is it muted?"
-    return f"[{'#' * filled}{' ' * (BAR_CHARS - filled)}] {rms_db:4.0f} dB, peak {peak_db:4.0f} dB{note}"
+    note = ""
+    if peak_db > CLIPPING_DB:
+        note = " clipping"
+    elif peak_db <= QUIETEST_DB:
+        note = " muted?"
+    figures = f"{rms_db:3.0f} dB, peak {peak_db:3.0f} dB"
+    # One column is left free: a terminal would begin a new line behind the last one.
+    bar_chars = max(0, min(MAX_BAR_CHARS, columns - len(figures) - len(" clipping") - 4))
+    filled = min(bar_chars, round(bar_chars * (1 - rms_db / QUIETEST_DB)))
+    return f"{figures} [{'#' * filled}{' ' * (bar_chars - filled)}]{note}"[: columns - 1]

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeasr.cli.common import add_recognizer_arguments, load_recognizer, positive, printable
+from edgeasr.cli.common import add_recognizer_arguments, load_recognizer, positive, printable, quiet_libraries
 from edgeasr.doctor import (
     FAILURE,
     OK,
@@ -61,10 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Checks and prints."""
     findings = []
-    for finding in examine(args, Path("/")):
-        findings.append(finding)
-        if not args.json:
-            show(finding)
+    with quiet_libraries():
+        for finding in examine(args, Path("/")):
+            findings.append(finding)
+            if not args.json:
+                show(finding)
     status = worst(findings)
     if args.json:
         print(json.dumps({"status": status, "findings": [asdict(f) for f in findings]}, ensure_ascii=False))

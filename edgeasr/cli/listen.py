@@ -23,6 +23,7 @@ from edgeasr.cli.common import (
     load_recognizer,
     positive,
     profile_folder,
+    quiet_libraries,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     folder = profile_folder(args)
     endpoint = endpoint_config(args)
     view = LiveView(sys.stdout)
-    with Microphone(args.device, channel=args.channel) as microphone, _noted(view):
+    with quiet_libraries(), Microphone(args.device, channel=args.channel) as microphone, _noted(view):
         saver = None if args.save is None else UtteranceSaver(args.save, endpoint, sample_rate=microphone.sample_rate)
         blocks = microphone.blocks() if saver is None else saver.blocks(microphone.blocks())
         listener = recognizer.listen(
