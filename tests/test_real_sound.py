@@ -7,8 +7,10 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,22 @@ def hear_out(
     assert player.returncode == 0
 
 
+@contextmanager
+def listening_program(sound_server: SoundServer, *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`edgeasr listen --json`; killed when the test takes too long."""
+    program = [sys.executable, "-m", "edgeasr", "listen", "--json", "--model", "en-small", *options]
+    with subprocess.Popen(
+        program, env=sound_server.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as listening:
+        killer = threading.Timer(PATIENCE_S, listening.kill)
+        killer.start()
+        try:
+            yield listening
+        finally:
+            killer.cancel()
+            listening.kill()
+
+
 def tone(path: Path, starts_s: list[float], *, duration_s: float, channels: int = 1, rate: int = 48000) -> Path:
     """Writes a file with a tone of 50 ms at each of these times, in the last channel."""
     times = np.arange(round(duration_s * rate)) / rate
@@ -130,12 +148,9 @@ def test_what_is_heard_live_is_heard_again_when_replayed(
 
 
 def test_the_listen_command(sound_server: SoundServer, samples_dir: Path) -> None:
-    program = [sys.executable, "-m", "edgeasr", "listen", "--json", "--device", "desk", "--model", "en-small"]
     name, said, _ = SAMPLES[1]
-    with subprocess.Popen(
-        program, env=sound_server.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as listening:
-        assert listening.stderr is not None and listening.stdout is not None
+    with listening_program(sound_server, "--device", "desk") as listening:
+        assert listening.stderr is not None
         assert listening.stderr.readline() == "Listening to desk; Ctrl-C stops.\n"
         assert sound_server.play(samples_dir / f"{name}.flac").wait(30) == 0
         listening.send_signal(signal.SIGINT)  # before the pause that would end the utterance: it is finished first
@@ -280,10 +295,7 @@ def test_one_channel_or_the_mean_of_all(sound_server: SoundServer, tmp_path: Pat
 
 
 def test_unplugging_under_the_listen_command(sound_server: SoundServer) -> None:
-    program = [sys.executable, "-m", "edgeasr", "listen", "--json", "--model", "en-small"]
-    with subprocess.Popen(
-        program, env=sound_server.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as listening:
+    with listening_program(sound_server) as listening:
         assert listening.stderr is not None and listening.stdout is not None
         assert listening.stderr.readline() == "Listening to default; Ctrl-C stops.\n"
         sound_server.unplug("speaker")
