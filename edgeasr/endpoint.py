@@ -266,7 +266,8 @@ class Endpointer:
 
     Example:
         >>> table = TokenTable(["<blank>", "|", "h", "i"], blank_id=0, word_delimiter="|")
-        >>> endpointer = Endpointer(EndpointConfig(min_silence_s=0.06), tokens=table, frame_s=0.02)
+        >>> config = EndpointConfig(min_silence_s=0.06, min_silence_in_noise_s=0.06)
+        >>> endpointer = Endpointer(config, tokens=table, frame_s=0.02)
         >>> said = np.log(np.full((6, 4), 0.01) + 0.96 * np.eye(4)[[2, 3, 0, 0, 0, 0]]).astype(np.float32)
         >>> endpointer.accept(said, [0, 0, 1, 2, 3, 4])
         5

@@ -50,7 +50,8 @@ class Listener:
     then is finished first.
 
     Example:
-        >>>         >>> from edgeasr import Recognizer
+        >>> import numpy as np
+        >>> from edgeasr import Recognizer
         >>> listener = Recognizer().listen(iter([np.zeros(16000, np.float32)]), sample_rate=16000)
         >>> list(listener)
         []

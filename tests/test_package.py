@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from contextlib import nullcontext
 from importlib import metadata, resources
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import pytest
 
 import edgeasr
 from edgeasr import _core
+from edgeasr.audio import open_audio
 from edgeasr.train.score import count_errors
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +64,7 @@ def test_the_first_command_prints_the_words_of_a_recording() -> None:
 
 def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
-    python, stream, context = blocks("python")
+    python, stream, listen, context = blocks("python")
     lines = [line for line in python.splitlines() if line]
     assert len(lines) <= 10
     names: dict[str, object] = {}
@@ -72,6 +74,11 @@ def test_the_python_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch, capsys: 
     silence = b"\0" * 9600
     names["blocks_from_somewhere"] = [memoryview(silence).cast("h")] * 3
     exec(stream, names)
+    recording = nullcontext(open_audio(ROOT / "samples" / "austen-0880.flac", 16000))
+    monkeypatch.setattr("edgeasr.microphone.Microphone", lambda: recording)
+    capsys.readouterr()
+    exec(listen, names)
+    assert len(capsys.readouterr().out.splitlines()) == 1
     exec(context, names)
 
 

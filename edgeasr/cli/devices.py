@@ -101,6 +101,7 @@ def level_line(waveform: Waveform, columns: int) -> str:
     """The level of a stretch of sound: figures for loudness and peak in dB of full scale, and a bar for its loudness.
 
     Example:
+        >>> import numpy as np
         >>> level_line(np.array([0.5, -0.5], np.float32), 40)
         ' -6 dB, peak  -6 dB [####### ]'
     """
