@@ -38,6 +38,9 @@ constexpr std::int32_t kCommitInterval = 16;
 // After how many times max_commit_delay_frames a word is committed before it is finished.
 constexpr std::int32_t kUnfinishedWordFactor = 4;
 
+// Tokens of a word that are remembered; no list has words so long.
+constexpr std::size_t kLongestWord = 256;
+
 constexpr std::size_t kMinMomentsLimit = 1024;
 
 // For the rounding of logarithms, in bounds that are followed by an exact comparison.
@@ -168,6 +171,7 @@ void CtcBeamDecoder::reset() {
   committed_end_ = 0;
   largest_commit_delay_ = 0;
   committed_ = Hypothesis();
+  committed_word_.clear();
   std::fill(prob_frame_.begin(), prob_frame_.end(), -1);
 }
 
@@ -249,7 +253,8 @@ double CtcBeamDecoder::flow_without(const Text& text, std::int32_t token) const 
     if (passage.token != token) others += passage.held;
     p = passage.next;
   }
-  return others;
+  // The rounding of a sum in another order must not make the part larger than the whole: bounds rely on that.
+  return std::min(others, text.total);
 }
 
 // What the frame does to each text that stays as it is: it takes a blank, holds its last token, or has its last token
@@ -873,7 +878,18 @@ void CtcBeamDecoder::commit() {
     }
   }
   if (depth <= committed_depth_) return;
+  const std::size_t num_before = committed_.token_ids.size();
   append_tokens(best, depth, committed_);
+  for (std::size_t i = num_before; spellings_ != nullptr && i < committed_.token_ids.size(); ++i) {
+    const std::int32_t token = committed_.token_ids[i];
+    if (spellings_->starts_word(token) || spellings_->body(token).find(' ') != std::string_view::npos) {
+      committed_word_.clear();
+    }
+    if (!spellings_->ends_word(token)) committed_word_.push_back(token);
+  }
+  if (committed_word_.size() > kLongestWord) {
+    committed_word_.erase(committed_word_.begin(), committed_word_.end() - static_cast<std::ptrdiff_t>(kLongestWord));
+  }
   if (!committed_.token_end_frames.empty()) {
     committed_end_ = committed_.token_end_frames.back();
     largest_commit_delay_ = std::max<std::int64_t>(largest_commit_delay_, num_frames_ - committed_end_);
@@ -1019,6 +1035,8 @@ std::vector<Hypothesis> CtcBeamDecoder::choose_results(std::vector<Ending> endin
     for (const Ending& ending : endings) {
       Hypothesis hypothesis;
       append_tokens(text_at(ending), text_at(ending).depth, hypothesis);
+      // What the word begins with may be committed.
+      hypothesis.token_ids.insert(hypothesis.token_ids.begin(), committed_word_.begin(), committed_word_.end());
       const auto [at, is_new] = seen.emplace(spell(hypothesis.token_ids), distinct.size());
       if (is_new) {
         distinct.push_back(ending);

@@ -270,7 +270,8 @@ class CtcBeamDecoder {
   std::int32_t committed_depth_ = 0;  // symbols committed since the start of the stream
   std::int32_t committed_end_ = 0;    // the last token's end
   std::int64_t largest_commit_delay_ = 0;
-  Hypothesis committed_;  // those of them that have not been taken out
+  Hypothesis committed_;                      // those of them that have not been taken out
+  std::vector<std::int32_t> committed_word_;  // the committed tokens of a word that goes on, taken out or not
 
   // Scratch of one frame. By slot: scores_ (the total, or one of the marks in the .cc), and in lists the passages that
   // lead out of a text.

@@ -390,6 +390,47 @@ TEST(a_word_that_never_ends_is_committed_all_the_same) {
   CHECK(text.find(' ') == std::string::npos);
 }
 
+TEST(a_full_beam_never_loses_all_of_its_texts) {
+  // With these a sum of parts is rounded to more than the whole.
+  const float rows[] = {3, 6, 0, 11, 9, 10, 4, 0, 10, 7, 1, 2, 7, 11, 3, 4, 6, 0, 4, 9};
+  CtcBeamConfig config;
+  config.beam_size = 1;
+  CtcBeamDecoder decoder(config, TokenNames{{"<blank>", "_", "a", "b"}, "_"}, nullptr, CtcInput::kLogits);
+  decoder.accept(rows, 5);
+  const std::vector<Hypothesis> results = decoder.finish();
+  CHECK_EQ(results.size(), std::size_t{1});
+}
+
+TEST(results_are_distinct_though_a_word_is_committed_before_its_end) {
+  const auto context = std::make_shared<DecodingContext>();
+  context->words = std::make_shared<const KnownWords>(
+      std::make_shared<const Lexicon>(std::vector<Lexicon::Entry>{{"ab", "ab"}, {"ab", "abb"}}), nullptr);
+  CtcBeamConfig config;
+  config.beam_size = 6;
+  config.nbest = 4;
+  config.max_commit_delay_frames = 1;
+  config.oov_cost = kInfinity;
+  for (const bool take : {false, true}) {
+    CtcBeamDecoder decoder(config, TokenNames{{"<blank>", " ", "a", "b"}, " "}, context);
+    const auto accept = [&decoder](float blank, float a, float b) {
+      const float row[] = {std::log(blank), std::log(0.01F), std::log(a), std::log(b)};
+      decoder.accept(row, 1);
+    };
+    accept(0.01F, 0.97F, 0.01F);
+    for (int frame = 0; frame < 20; ++frame) accept(0.97F, 0.01F, 0.01F);
+    CHECK_EQ(decoder.num_committed(), std::size_t{1});
+    if (take) decoder.take_committed();
+    accept(0.01F, 0.01F, 0.97F);
+    accept(0.97F, 0.01F, 0.01F);
+    accept(0.5F, 0.01F, 0.48F);
+    const std::vector<Hypothesis> results = decoder.finish();
+    // "ab" in both spellings, and "ab ab".
+    CHECK_EQ(results.size(), std::size_t{2});
+    CHECK_NEAR(results[0].score, std::log(0.5), 0.2);
+    if (!take) CHECK_EQ(results[0].text, "ab");
+  }
+}
+
 TEST(another_context_starts_another_stream) {
   std::mt19937 random(6);
   const TokenNames tokens{{"<blank>", "_", "a", "b"}, "_"};
