@@ -174,13 +174,13 @@ void register_lm(py::module_& m) {
       .def(
           "quantised",
           [](const NgramLm& model, int bits) {
-            return make_model(read_image(model.image()), options_of(bits), model.name());
+            return make_model(read_image(model.image(), model.name()), options_of(bits), model.name());
           },
           py::arg("bits"), unlocked)
       .def(
           "pruned",
           [](const NgramLm& model, double threshold) {
-            NgramTable table = read_image(model.image());
+            NgramTable table = read_image(model.image(), model.name());
             prune_by_entropy(table, threshold);
             return make_model(table, {model.image().score_bits, model.image().backoff_bits}, model.name());
           },
@@ -188,7 +188,7 @@ void register_lm(py::module_& m) {
       .def(
           "pruned_to_size",
           [](const NgramLm& model, std::uint64_t max_bytes, int bits) {
-            NgramTable table = read_image(model.image());
+            NgramTable table = read_image(model.image(), model.name());
             prune_to_size(table, max_bytes, options_of(bits));
             return make_model(table, options_of(bits), model.name());
           },
@@ -202,7 +202,7 @@ void register_lm(py::module_& m) {
       .def(
           "write_arpa",
           [](const NgramLm& model, const py::function& write) {
-            write_arpa(read_image(model.image()),
+            write_arpa(read_image(model.image(), model.name()),
                        [&](std::string_view text) { write(py::bytes(text.data(), text.size())); });
           },
           py::arg("write"));

@@ -14,6 +14,7 @@ namespace {
 constexpr double kLog10 = 2.302585092994045684;  // ln(10)
 constexpr double kImpossible = -99.0;            // what files say for a probability of zero
 constexpr double kMissingUnknown = -100.0;
+constexpr double kLargest = 1e6;
 constexpr std::size_t kMaxLine = 1U << 16U;
 
 std::string_view trim(std::string_view text) {
@@ -173,14 +174,14 @@ float ArpaReader::take_number(std::string_view field, const char* what) const {
     refuse(std::string(what) + " is " + quote(field) + ", expected a number");
   }
   if (std::isinf(value) && value < 0.0) value = kImpossible;
-  if (std::abs(value) > 1e6)
+  if (std::abs(value) > kLargest)
     refuse(std::string(what) + " is " + quote(field) + ", expected the log10 of a probability");
   return static_cast<float>(value * kLog10);
 }
 
 void ArpaReader::take_ngram(std::string_view line) {
   fields_.clear();
-  const auto is_space = [](char letter) { return letter == ' ' || letter == '\t'; };
+  const auto is_space = [](char letter) { return letter == ' ' || letter == '\t' || letter == '\r'; };
   for (std::size_t at = 0; at < line.size();) {
     while (at < line.size() && is_space(line[at])) ++at;
     std::size_t end = at;
@@ -352,7 +353,7 @@ void write_arpa(const NgramTable& table, const std::function<void(std::string_vi
   const auto add_number = [&](float value) {
     std::array<char, 32> digits{};
     // A weight of -0.0 is a mark of this package.
-    const auto log10 = static_cast<float>(value / kLog10) + 0.0F;
+    const auto log10 = static_cast<float>(std::clamp(value / kLog10, -kLargest, kLargest)) + 0.0F;
     char* const end = std::to_chars(digits.data(), digits.data() + digits.size(), log10).ptr;
     text.append(digits.data(), end);
   };
@@ -362,7 +363,8 @@ void write_arpa(const NgramTable& table, const std::function<void(std::string_vi
     for (std::size_t place = 0; place < level.size(); ++place) {
       std::array<WordId, kMaxNgramOrder> reversed{};
       table.ngram(number, place, reversed.data());
-      add_number(level.scores[place]);
+      // Where weights are no distribution's, an n-gram that was filled in may have more than a probability can be.
+      add_number(std::min(level.scores[place], 0.0F));
       // Levels hold the words from the last to the first.
       for (std::size_t at = number + 1; at-- > 0;) {
         text += at == number ? '\t' : ' ';

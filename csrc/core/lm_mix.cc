@@ -40,6 +40,7 @@ double probability(const Part& part, const WordId* reversed, std::size_t length)
 NgramTable mix_models(const std::vector<std::shared_ptr<const NgramLm>>& models, const std::vector<double>& weights,
                       int num_threads) {
   const LmMixture mixture(models, weights);
+  for (const auto& model : models) model->verify();
   NgramTable table;
   // The ids of all models follow the same order of words, so that n-grams that ascend in one do in the other.
   WordList words;

@@ -470,7 +470,8 @@ NgramImageView view_image(const std::uint8_t* data, std::uint64_t size, const st
   return view;
 }
 
-NgramTable read_image(const NgramImageView& view) {
+NgramTable read_image(const NgramImageView& view, const std::string& name) {
+  verify_image(view, name);
   NgramTable table;
   table.begin_word = view.begin_word;
   table.end_word = view.end_word;
@@ -507,6 +508,27 @@ void verify_image(const NgramImageView& view, const std::string& name) {
   std::memcpy(&header, view.data, sizeof(header));
   if (header.body_checksum != image_checksum(view.data + sizeof(Header), view.size - sizeof(Header))) {
     refuse(name, "the language model is damaged: its checksum is wrong; copy or build it anew");
+  }
+  for (std::size_t number = 0; number < header.order; ++number) {
+    const std::uint64_t size = view.counts[number];
+    bool fits = true;
+    if (number > 0) {
+      const SortedSet& set = view.levels[number].set;
+      std::uint64_t num_found = 0;
+      std::uint64_t least = 0;
+      set.for_each([&](std::uint64_t /*place*/, std::uint64_t key) {
+        fits = fits && key >= least && key < set.shape().universe;
+        least = key + 1;
+        ++num_found;
+      });
+      fits = fits && num_found == size;
+    }
+    for (std::uint64_t place = 0; fits && place < size; ++place) {
+      const std::uint64_t entry = view.entry(number, place);
+      fits = std::isfinite(view.score(number, entry)) &&
+             (number + 1 == header.order || std::isfinite(view.backoff(number, entry)));
+    }
+    if (!fits) refuse(name, "the language model is damaged: its n-grams contradict themselves; copy or build it anew");
   }
 }
 

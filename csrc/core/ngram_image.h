@@ -117,10 +117,11 @@ std::uint64_t image_checksum(const std::uint8_t* data, std::uint64_t size);
 // Checks a block and gives access to it. `data` is aligned to 8 bytes and must outlive the view. Throws
 // LanguageModelError naming `name`.
 NgramImageView view_image(const std::uint8_t* data, std::uint64_t size, const std::string& name);
-// Compares the checksum of the body.
+// Compares the checksum of the body, and checks that its n-grams can be those of a model. Throws LanguageModelError
+// naming `name`.
 void verify_image(const NgramImageView& view, const std::string& name);
-// The n-grams of a block.
-NgramTable read_image(const NgramImageView& view);
+// The n-grams of a block, which is verified first: what is made of them relies on their order.
+NgramTable read_image(const NgramImageView& view, const std::string& name);
 // Whether a file that begins like this is meant to be in the format: at least 8 bytes.
 bool is_image(const std::uint8_t* data, std::uint64_t size);
 

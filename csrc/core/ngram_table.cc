@@ -95,7 +95,11 @@ std::vector<std::uint32_t> find_contexts(const NgramTable& table, std::size_t le
   std::vector<std::uint32_t> contexts(own.size());
   for (std::size_t place = 0; place < own.size(); ++place) {
     const std::uint64_t key = contexts_below[own.parents[place]] * std::uint64_t{table.words.size()};
-    contexts[place] = static_cast<std::uint32_t>(below->find(key + own.words[place]));
+    const std::uint64_t context = below->find(key + own.words[place]);
+    if (context == SortedSet::kNotFound) {
+      throw LanguageModelError("the language model is damaged: an n-gram lacks its beginning; copy or build it anew");
+    }
+    contexts[place] = static_cast<std::uint32_t>(context);
   }
   return contexts;
 }

@@ -165,7 +165,7 @@ TEST(probabilities_of_mixtures_sum_to_one_and_are_between_those_of_the_parts) {
   CHECK_EQ(mixed->order(), 3);
   check_sums(*mixed, random);
   // An n-gram of the mixture has exactly the mixed probability.
-  const NgramTable table = read_image(mixed->image());
+  const NgramTable table = read_image(mixed->image(), mixed->name());
   for (std::size_t place = 0; place < table.levels[1].size(); ++place) {
     std::array<WordId, 2> reversed{};
     table.ngram(1, place, reversed.data());

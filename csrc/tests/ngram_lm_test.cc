@@ -17,7 +17,9 @@
 
 #include "core/arpa.h"
 #include "core/errors.h"
+#include "core/lm_mix.h"
 #include "core/lm_mixture.h"
+#include "core/lm_prune.h"
 #include "core/ngram_table.h"
 #include "tests/test.h"
 
@@ -151,6 +153,14 @@ std::vector<std::uint64_t> small_image(const NgramImageOptions& options = {}) {
   return write_image(read_arpa(kSmall), options);
 }
 
+// Makes both checksums right: that of the body, then that of the header, which holds the first.
+void put_checksums(std::vector<std::uint64_t>& image) {
+  auto* data = reinterpret_cast<std::uint8_t*>(image.data());
+  const auto put = [data](std::size_t at, std::uint64_t value) { std::memcpy(data + at, &value, sizeof(value)); };
+  put(kHeaderSize - 16, image_checksum(data + kHeaderSize, image.size() * 8 - kHeaderSize));
+  put(kHeaderSize - 8, image_checksum(data, kHeaderSize - 8));
+}
+
 // Asks a model whatever can be asked; what it says is of no matter.
 void ask_everything(const NgramLm& model) {
   NgramLm::State state = model.begin_state();
@@ -165,8 +175,6 @@ void ask_everything(const NgramLm& model) {
   }
   for (WordId word = 0; word < std::min<std::size_t>(model.vocab_size(), 1000); ++word) model.word(word);
   for (const char* word : {"a", "b", "zz", "", "<s>"}) model.find(word);
-  const NgramTable table = read_image(model.image());
-  CHECK_EQ(table.levels.size(), static_cast<std::size_t>(model.order()));
 }
 
 }  // namespace
@@ -303,7 +311,7 @@ TEST(tables_come_back_from_images_and_from_arpa) {
     CHECK_EQ(image.size() * 8, image_size(table, {}));
     const auto model = NgramLm::from_image(image, "test");
     model->verify();
-    CHECK(write_image(read_image(model->image()), {}) == image);
+    CHECK(write_image(read_image(model->image(), model->name()), {}) == image);
     std::string arpa;
     write_arpa(table, [&](std::string_view text) { arpa += text; });
     const NgramTable again = read_arpa(arpa);
@@ -314,6 +322,24 @@ TEST(tables_come_back_from_images_and_from_arpa) {
         CHECK_NEAR(again.levels[level].scores[place], table.levels[level].scores[place], 1e-5);
       }
     }
+  }
+}
+
+TEST(what_is_missing_in_an_odd_arpa_file_is_written_so_that_it_can_be_read) {
+  // "a a" has to be filled in, and would have a score above 0 or one that is too low; a word may stand before "\r".
+  for (const char* weight : {"9.5", "-1e6"}) {
+    const std::string text =
+        std::string("\\data\\\nngram 1=3\nngram 2=0\nngram 3=1\n\\1-grams:\n-1\t<s>\n-2\tb\r\n-3\ta\r\t") + weight +
+        "\n\\2-grams:\n\\3-grams:\n-1\ta a b\n\\end\\\n";
+    const NgramTable table = read_arpa(text);
+    std::string written;
+    write_arpa(table, [&](std::string_view piece) { written += piece; });
+    const NgramTable again = read_arpa(written);
+    CHECK_EQ(again.levels[1].size(), std::size_t{2});
+    for (std::size_t place = 0; place < 2; ++place) {
+      CHECK_NEAR(again.levels[1].scores[place], std::min(0.0F, table.levels[1].scores[place]), 10.0);
+    }
+    CHECK(load(text)->find("a") != NgramLm::kUnknown);
   }
 }
 
@@ -380,9 +406,11 @@ TEST(an_image_that_is_cut_off_or_longer_is_refused) {
 TEST(an_image_of_another_version_or_with_a_damaged_header_is_refused) {
   auto image = small_image();
   auto* data = reinterpret_cast<std::uint8_t*>(image.data());
-  data[8] = 2;
-  CHECK_THROWS_WITH(NgramLm::from_image(image, "newer.bin"), LanguageModelError, "version 2");
-  data[8] = 1;
+  const std::uint8_t version = data[8];
+  data[8] = static_cast<std::uint8_t>(version + 1);
+  CHECK_THROWS_WITH(NgramLm::from_image(image, "newer.bin"), LanguageModelError,
+                    "version " + std::to_string(version + 1));
+  data[8] = version;
   for (std::size_t place = 0; place < kHeaderSize; ++place) {
     auto damaged = image;
     reinterpret_cast<std::uint8_t*>(damaged.data())[place] ^= 0x10U;
@@ -412,8 +440,35 @@ TEST(an_image_with_a_damaged_body_is_asked_without_harm_and_found_out) {
       }
       ask_everything(*model);
       CHECK_THROWS_WITH(model->verify(), LanguageModelError, "damaged.bin");
+      CHECK_THROWS_WITH(read_image(model->image(), "damaged.bin"), LanguageModelError, "damaged.bin");
+      CHECK_THROWS_WITH(mix_models({model, model}, {1.0, 1.0}, 1), LanguageModelError, "damaged.bin");
     }
   }
+}
+
+TEST(n_grams_that_contradict_themselves_are_refused_though_the_checksum_is_right) {
+  std::mt19937 random(14);
+  const NgramTable table = read_arpa(random_model(random, 3, 9, 120, true).arpa());
+  int num_refused = 0;
+  for (const int bits : {kFloatBits, 5}) {
+    const auto image = write_image(table, {bits, bits});
+    for (int round = 0; round < 400; ++round) {
+      auto damaged = image;
+      auto* data = reinterpret_cast<std::uint8_t*>(damaged.data());
+      data[kHeaderSize + random() % (damaged.size() * 8 - kHeaderSize)] ^= static_cast<std::uint8_t>(random() % 256);
+      put_checksums(damaged);
+      try {
+        const auto model = NgramLm::from_image(damaged, "damaged.bin");
+        NgramTable read = read_image(model->image(), "damaged.bin");
+        NgramLm::from_image(write_image(read, {4, 4}), "coded")->verify();
+        write_arpa(read, [](std::string_view) {});
+        prune_by_entropy(read, 0.01);
+      } catch (const LanguageModelError&) {
+        ++num_refused;
+      }
+    }
+  }
+  CHECK(num_refused > 20);
 }
 
 TEST(an_image_whose_header_lies_is_refused) {
