@@ -691,7 +691,7 @@ class Grammar::Automaton {
   using Row = std::atomic<State>;
 
   static constexpr State kUnknown = kNone - 1;
-  static constexpr std::size_t kChunk = 1024;
+  static constexpr std::size_t kChunk = 128;
   static constexpr std::uint64_t kFinal = ~std::uint64_t{0};  // in place of a place: the text may end
   static constexpr std::size_t kPlacesPerState = 32;
 
