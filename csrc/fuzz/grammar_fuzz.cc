@@ -3,20 +3,16 @@
 // automaton has no dead ends, and a parse and the automaton agree.
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "core/errors.h"
 #include "core/grammar.h"
+#include "fuzz/require.h"
 
 namespace {
 
-void require(bool good) {
-  if (!good) std::abort();
-}
-
-// The automaton may find no room; that is told, and no fault.
 void ask(const edgeasr::Grammar& grammar, const std::string& text) {
   edgeasr::GrammarParse parse;
   const bool parsed = grammar.parse(text, parse);
@@ -29,6 +25,7 @@ void ask(const edgeasr::Grammar& grammar, const std::string& text) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using edgeasr::LetterCase;
   const std::string input(reinterpret_cast<const char*>(data), size);
   const std::size_t end = input.find('\0');
   const std::string text = input.substr(0, end);
@@ -36,18 +33,20 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   limits.max_nodes = 3000;
   limits.max_range_values = 30;
   limits.max_states = 300;
+  constexpr LetterCase kCases[] = {LetterCase::kLower, LetterCase::kLower, LetterCase::kUpper, LetterCase::kKeep};
   std::shared_ptr<const edgeasr::Grammar> grammar;
   try {
-    grammar = edgeasr::Grammar::compile(text, "fuzz.grammar", edgeasr::LetterCase::kLower, limits);
+    grammar = edgeasr::Grammar::compile(text, "fuzz.grammar", kCases[size % 4], limits);
   } catch (const edgeasr::ConfigError& error) {
-    require(std::string(error.what()).rfind("fuzz.grammar", 0) == 0);
+    require(std::string_view(error.what()).rfind("fuzz.grammar", 0) == 0);
     return 0;
   }
   const std::string sentence = grammar->sample(size);
   require(!sentence.empty());
   try {
     grammar->check_spelling({"a", "b", " ", " to"});
-  } catch (const edgeasr::ConfigError&) {
+  } catch (const edgeasr::ConfigError& error) {
+    require(std::string_view(error.what()).rfind("fuzz.grammar", 0) == 0);
   }
   try {
     if (sentence.size() <= edgeasr::Grammar::max_parse_bytes()) {
@@ -55,10 +54,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       require(grammar->parse(sentence, parse));
       require(grammar->accepts(sentence));
     }
-    if (end != std::string::npos) ask(*grammar, input.substr(end + 1));
-    ask(*grammar, text.substr(0, 200));
+    if (end != std::string::npos) ask(*grammar->renewed(), input.substr(end + 1));
+    ask(*grammar, text.substr(0, 60));
   } catch (const edgeasr::ConfigError&) {
+    return 0;  // the automaton finds no room
   } catch (const edgeasr::InputError&) {
+    return 0;  // the text is not UTF-8
   }
   return 0;
 }
