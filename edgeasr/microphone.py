@@ -43,6 +43,8 @@ WAIT_S = 0.2
 SILENT_S = 3.0
 # How often to look for a device that is away.
 RETRY_S = 1.0
+# For so long, the blocks of a device that is there again are held back, until it is clear when its sound began.
+SETTLE_S = 0.25
 # No sound card has more channels than this: it is a sound server's offer to make as many as one wants.
 MAX_TRUE_CHANNELS = 16
 # Silence for lost sound comes in blocks of at most this.
@@ -209,8 +211,6 @@ class Microphone:
         self._channel = channel
         self._buffer_s = buffer_s
         self._reconnect = reconnect
-        self.num_overflows = 0
-        self.num_lost = 0
         self._stream: Any = None
         self._ring: CaptureRing | None = None
         self._reset()
@@ -255,7 +255,12 @@ class Microphone:
             block = self._ring.read()
             if block is not None:
                 silent_s = 0.0
-                yield from self._place(block)
+                if self._lost_at is None:
+                    yield from self._place(block)
+                else:
+                    self._settling.append(block)
+            elif self._settling and (self._closing or time.monotonic() - self._settling[0].arrived >= SETTLE_S):
+                yield from self._restore()
             elif self._closing:
                 return
             elif self._stream is None or self._ended or silent_s >= SILENT_S:
@@ -281,6 +286,8 @@ class Microphone:
         return arrived if begin <= time_s * self.sample_rate else None
 
     def _reset(self) -> None:
+        self.num_overflows = 0
+        self.num_lost = 0
         self._closing = False
         self._ended = False
         # Samples yielded; where the device's first sample stands among them; when the last one arrived.
@@ -289,21 +296,31 @@ class Microphone:
         self._last_arrived = time.monotonic()
         self._lost_at: int | None = None
         self._next_try = 0.0
-        block_s = BLOCK_S
-        self._due: deque[float] = deque(maxlen=round(DUE_S / block_s))
-        self._arrivals: deque[tuple[int, int, float]] = deque(maxlen=round(CAPTURE_TIMES_S / block_s))
+        # Blocks of a device that is there again, until it is clear where they belong.
+        self._settling: list[Block] = []
+        # When the device's first sample was due, as each block tells it; and of blocks begin, end and arrival.
+        self._due: deque[float] = deque(maxlen=round(DUE_S / BLOCK_S))
+        self._arrivals: deque[tuple[int, int, float]] = deque(maxlen=round(CAPTURE_TIMES_S / BLOCK_S))
+
+    def _restore(self) -> Iterator[Waveform | DeviceEvent]:
+        """Yields silence up to where the sound goes on, and the blocks that have come since."""
+        assert self._lost_at is not None
+        blocks, self._settling = self._settling, []
+        rate = self.sample_rate
+        # The first blocks may come late, several at a time. The one that was least late tells where they belong.
+        due = min(block.arrived - (block.start + len(block.waveform)) / rate for block in blocks)
+        begin = self._lost_at + round((due - self._last_arrived) * rate)
+        self._origin = max(begin, self._position - blocks[0].start)
+        yield from self._silence(self._origin + blocks[0].start)
+        lost_s = (self._position - self._lost_at) / rate
+        self._lost_at = None
+        self._due.clear()
+        yield DeviceRestored(time_s=self._time_s(), name=self.name, lost_s=lost_s)
+        for block in blocks:
+            yield from self._place(block)
 
     def _place(self, block: Block) -> Iterator[Waveform | DeviceEvent]:
         """Yields a block, and before it silence for what is missing."""
-        if self._lost_at is not None:
-            since_s = block.arrived - self._last_arrived
-            begin = self._lost_at + round(since_s * self.sample_rate) - len(block.waveform)
-            self._origin = max(begin, self._position) - block.start
-            yield from self._silence(self._origin + block.start)
-            lost_s = (self._position - self._lost_at) / self.sample_rate
-            self._lost_at = None
-            self._due.clear()
-            yield DeviceRestored(time_s=self._time_s(), name=self.name, lost_s=lost_s)
         due = block.arrived - block.start / self.sample_rate
         overflowed = block.overflowed and len(self._due) > 0
         if overflowed:
@@ -325,6 +342,7 @@ class Microphone:
     def _go_without(self, ring: CaptureRing) -> Iterator[Waveform | DeviceEvent]:
         """Yields silence for as long as the device has been away, and looks for it."""
         self._close_stream()
+        self._settling.clear()
         if self._lost_at is None:
             message = f"{self.name} is gone: unplugged, or taken away by the system"
             if not self._reconnect:
@@ -338,7 +356,8 @@ class Microphone:
             self._try_again(anew=self._next_try > 0.0)
             self._next_try = time.monotonic() + RETRY_S
         if self._stream is None:
-            time_away_s = time.monotonic() - self._last_arrived
+            # A little behind the clock: the first sound may be from before the moment at which it comes.
+            time_away_s = time.monotonic() - self._last_arrived - SETTLE_S
             yield from self._silence(self._lost_at + round(time_away_s * self.sample_rate))
             ring.wait(BLOCK_S)
 

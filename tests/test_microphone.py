@@ -53,6 +53,7 @@ class SoundCard(ModuleType):
         self.closed = threading.Event()
         self.played = threading.Event()
         self.num_restarts = 0
+        self.num_streams = 0
         self.RawInputStream = lambda **options: InputStream(self, **options)
 
     def query_devices(self, device: object = None, kind: str | None = None) -> Any:
@@ -89,6 +90,7 @@ class InputStream:
         if channels != card.num_channels:
             raise PortAudioError("Error opening RawInputStream: Invalid number of channels", -9998)
         assert blocksize == BLOCK
+        card.num_streams += 1
         self._card = card
         self._callback = callback
         self._finished = finished_callback
@@ -173,6 +175,17 @@ def test_another_thread_may_end_the_blocks(card: SoundCard) -> None:
         closer.join()
 
 
+def test_a_microphone_may_be_opened_again(card: SoundCard) -> None:
+    card.blocks = noise(3)
+    microphone = Microphone()
+    for _ in range(2):
+        with microphone:
+            assert card.played.wait(10)
+        assert np.array_equal(joined(list(microphone.blocks())), np.concatenate(card.blocks))
+        assert microphone.captured_at(0.0) is not None
+        assert microphone.num_overflows == 0
+
+
 def test_blocks_outside_with(card: SoundCard) -> None:
     with pytest.raises(StreamStateError, match="use it in a `with` statement"):
         next(Microphone().blocks())
@@ -235,7 +248,7 @@ def test_channels(card: SoundCard) -> None:
 
 
 def test_a_device_that_goes_silent_is_looked_for(card: SoundCard, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("SILENT_S", 0.1), ("WAIT_S", 0.05), ("RETRY_S", 0.2)):
+    for name, seconds in (("SILENT_S", 0.2), ("WAIT_S", 0.05), ("RETRY_S", 0.2), ("SETTLE_S", 0.05)):
         monkeypatch.setattr(f"edgeasr.microphone.{name}", seconds)
     card.blocks = noise(2)
     attempts: list[str] = []
@@ -265,8 +278,38 @@ def test_a_device_that_goes_silent_is_looked_for(card: SoundCard, monkeypatch: p
     assert len(silence) >= 0.6 * RATE and not silence.any()
 
 
+def test_the_first_blocks_of_a_device_that_is_there_again_may_come_late(
+    card: SoundCard, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("SILENT_S", 0.1), ("WAIT_S", 0.05), ("SETTLE_S", 0.1)):
+        monkeypatch.setattr(f"edgeasr.microphone.{name}", seconds)
+    card.blocks = noise(6)
+
+    def tick(index: int) -> None:
+        if card.num_streams == 1:
+            clock.now = 1000.0 + (index + 1) * BLOCK_S
+        else:  # sounds again from 1002 on, but the first three blocks come together
+            clock.now = 1002.0 + max(index + 1, 3) * BLOCK_S
+
+    card.before_block = tick
+    heard: list[Any] = []
+    with Microphone() as microphone:
+        assert card.played.wait(10)
+        blocks = microphone.blocks()
+        while not any(isinstance(block, DeviceRestored) for block in heard):
+            heard.append(next(blocks))
+        heard += islice(blocks, 6)
+    lost, restored = (block for block in heard if not isinstance(block, np.ndarray))
+    assert lost.time_s == 6 * BLOCK_S
+    assert restored.lost_s == pytest.approx(2.0 - 6 * BLOCK_S, abs=1e-4)
+    sound = joined(heard)
+    assert np.array_equal(sound[-6 * BLOCK :], np.concatenate(card.blocks))
+    assert not sound[6 * BLOCK : -6 * BLOCK].any()
+    assert len(sound) == round((2.0 + 6 * BLOCK_S) * RATE)
+
+
 def test_portaudio_is_not_restarted_under_another_microphone(card: SoundCard, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, seconds in (("SILENT_S", 0.1), ("WAIT_S", 0.05), ("RETRY_S", 0.05)):
+    for name, seconds in (("SILENT_S", 0.2), ("WAIT_S", 0.05), ("RETRY_S", 0.05), ("SETTLE_S", 0.05)):
         monkeypatch.setattr(f"edgeasr.microphone.{name}", seconds)
     card.blocks = noise(1)
     with Microphone(), Microphone() as lost:
