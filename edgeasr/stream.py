@@ -189,7 +189,7 @@ class Stream:
                     self._feed(stretch.waveform)
             final: Sequence[Word] = ()
             if self._running:
-                final = self._end_run(duration, clip=True)
+                final = self._end_run(duration)
             self._partial = self._make_partial(final)
             alternatives = () if self.stages.endpointer else self.stages.words.alternatives
             return Transcript(
@@ -312,22 +312,14 @@ class Stream:
         self._speaking = False
         self._announced: tuple[int, tuple[str, ...]] = (0, ())
 
-    def _end_run(self, end_s: float, *, clip: bool = False) -> tuple[Word, ...]:
-        """The model stops: what it still holds is decoded, and the utterance ends.
-
-        Args:
-            end_s: Where the sound ends that it has heard.
-            clip: The stream ends there, too, and so do its words.
-
-        Returns:
-            The words of the utterance.
-        """
+    def _end_run(self, end_s: float) -> tuple[Word, ...]:
+        """The model stops where the sound ends: what it still holds is decoded. Returns the words of the utterance."""
         stages = self.stages
         self._run_end_s = end_s
         self._decode(stages.acoustic.accept(stages.frontend.finish()))
         self._decode(stages.acoustic.finish())
         self._heard_s = end_s
-        final = self._end_utterance(end_s if clip else math.inf)
+        final = self._end_utterance()
         stages.frontend.reset()
         stages.acoustic.reset()
         self._running = False
@@ -393,15 +385,14 @@ class Stream:
         if self.stages.endpointer is not None:
             self.stages.endpointer.reset()
         if self.stages.commands is not None:
-            self._command_row = self._num_rows
             self.stages.commands.reset()
 
-    def _end_utterance(self, end_s: float = math.inf) -> tuple[Word, ...]:
+    def _end_utterance(self) -> tuple[Word, ...]:
         """Commits the words of the utterance, up to the end of the sound, and tells of it."""
         words = self.stages.words
         words.finish()
         result = None if self.stages.commands is None else self.stages.commands.finish()
-        final = clipped(words.committed, end_s)
+        final = clipped(words.committed, self._run_end_s)
         segment = self._make_segment(final) if final else None
         if segment is not None:
             self._segments.append(segment)

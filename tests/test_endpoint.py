@@ -280,6 +280,7 @@ def check_order(events: list[Event], transcript: Transcript) -> None:
     assert ended == list(transcript.segments)
     bounds = [time for segment in transcript.segments for word in segment.words for time in (word.start, word.end)]
     assert bounds == sorted(bounds)
+    assert all(0 <= bound <= transcript.duration for bound in bounds)
 
 
 def test_one_sample_at_a_time() -> None:
