@@ -50,7 +50,7 @@ from edgeasr.train.commands import (
     understand,
 )
 from edgeasr.train.evaluate import EvaluationSet, SystemResult, compare, find_sets, make_result, normaliser, summarise
-from edgeasr.train.hotwords import LEAST_LETTERS, choose_hotwords, model_vocabulary, training_texts
+from edgeasr.train.hotwords import LEAST_LETTERS, choose_hotwords, model_vocabulary, texts_elsewhere
 from edgeasr.train.log_probs import Condition, HeardClip, LogProbs
 from edgeasr.train.manifest import data_dir
 from edgeasr.train.tune import TuningClips, measure_hotwords
@@ -165,7 +165,7 @@ class Report:
         logits = self.bundle.model.output_kind == "logits"
         clips = TuningClips(heard, self.bundle.tokens, self.normalise, logits=logits)
         vocabulary = model_vocabulary(context.lm[0][0], self.bundle.tokens)
-        elsewhere = training_texts(self.data, self.normalise)
+        elsewhere = texts_elsewhere(self.data, self.normalise)
         present, absent = choose_hotwords(clips.references, elsewhere, vocabulary, DEFAULT_HOTWORDS)
         beam = self.default.decoder.beam
         boosts = sorted({*BOOSTS, beam.hotword_boost})

@@ -123,12 +123,12 @@ def tune_boost(
 ) -> CtcBeamConfig:
     """The boost that finds most hotwords with few false alarms; of equals the one with the fewest word errors."""
     from edgeasr.train.evaluate import normaliser
-    from edgeasr.train.hotwords import choose_hotwords, model_vocabulary, training_texts
+    from edgeasr.train.hotwords import choose_hotwords, model_vocabulary, texts_elsewhere
     from edgeasr.train.manifest import data_dir
     from edgeasr.train.tune import measure_hotwords
 
     vocabulary = model_vocabulary(context.lm[0][0], recognizer.bundle.tokens)
-    elsewhere = training_texts(args.data or data_dir(), normaliser(recognizer.bundle.language))
+    elsewhere = texts_elsewhere(args.data or data_dir(), normaliser(recognizer.bundle.language))
     present, absent = choose_hotwords(clips.references, elsewhere, vocabulary, args.hotwords)
     print(f"{len(present)} hotwords that are said, {len(absent)} that are not")
     measured: list[HotwordCounts] = []

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edgeasr.errors import ConfigError
-from edgeasr.lm import LanguageModel
+from edgeasr.lm import LanguageModel, read_lines
 from edgeasr.tokens import TokenTable
 from edgeasr.train.evaluate import Normaliser
 from edgeasr.train.manifest import read_manifest
@@ -32,10 +32,15 @@ def text_vocabulary(texts: Iterable[str]) -> list[str]:
     return [word for word, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
 
 
-def training_texts(data: Path, normalise: Normaliser) -> list[str]:
-    """The transcripts of the training sets in a data folder: where words are found that are said elsewhere."""
+def texts_elsewhere(data: Path, normalise: Normaliser) -> list[str]:
+    """What is said elsewhere, or may be: transcripts of the training sets of a data folder, and words of dictionaries.
+
+    Dictionaries are files `text/*.dict*` of lines `WORD PRONUNCIATION`.
+    """
     manifests = sorted((data / "speech").glob("*.train.jsonl"))
-    return [normalise(u.text) for manifest in manifests for u in read_manifest(manifest) if u.text]
+    texts = [normalise(u.text) for manifest in manifests for u in read_manifest(manifest) if u.text]
+    dictionaries = sorted((data / "text").glob("*.dict*"))
+    return texts + [normalise(line.split(b" ", 1)[0].decode()) for path in dictionaries for line in read_lines(path)]
 
 
 def choose_hotwords(

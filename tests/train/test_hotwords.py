@@ -12,7 +12,7 @@ from edgeasr.errors import ConfigError
 from edgeasr.lm import LanguageModel
 from edgeasr.tokens import TokenTable
 from edgeasr.train.evaluate import normaliser
-from edgeasr.train.hotwords import choose_hotwords, model_vocabulary, text_vocabulary, training_texts
+from edgeasr.train.hotwords import choose_hotwords, model_vocabulary, text_vocabulary, texts_elsewhere
 
 
 def test_hotwords_are_rare_words_said_and_not_said() -> None:
@@ -58,10 +58,12 @@ def test_vocabularies_begin_with_frequent_words() -> None:
     assert words[:2] == ["the", "cat"] and set(words) == {"the", "cat", "sat", "unk"}
 
 
-def test_training_texts_are_all_there_are(tmp_path: Path) -> None:
-    assert training_texts(tmp_path, normaliser("en")) == []
+def test_texts_elsewhere_are_those_of_training_and_words_of_dictionaries(tmp_path: Path) -> None:
+    assert texts_elsewhere(tmp_path, normaliser("en")) == []
     (tmp_path / "speech").mkdir()
     for name, texts in (("a.train", ["It's so.", None]), ("b.train", ["No!"]), ("b.dev", ["not this"])):
         rows = [{"id": f"{i}", "audio": "x.flac", "duration_s": 1.0, "text": text} for i, text in enumerate(texts)]
         (tmp_path / "speech" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert training_texts(tmp_path, normaliser("en")) == ["it's so", "no"]
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "some.dict").write_text("'bout B AW1 T\naachen AA1 K AH0 N\n")
+    assert texts_elsewhere(tmp_path, normaliser("en")) == ["it's so", "no", "'bout", "aachen"]
