@@ -1,8 +1,8 @@
 """Speech recognition for small computers.
 
-`Recognizer` loads a bundle; `Recognizer.transcribe` recognises files and arrays, `Recognizer.stream` live sound;
-`CommandRecognizer` tells the sentences of a `Grammar` from other speech. The names below are imported when they are
-first used, so that `import edgeasr` costs nothing.
+`Recognizer` loads a bundle; `Recognizer.transcribe` recognises files and arrays, `Recognizer.stream` live sound, and
+`Recognizer.listen` makes events of it; `CommandRecognizer` tells the sentences of a `Grammar` from other speech. The
+names below are imported when they are first used, so that `import edgeasr` costs nothing.
 """
 
 from pkgutil import extend_path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgeasr.command import CommandPartial, CommandRecognizer, CommandResult, CommandStream
+    from edgeasr.endpoint import EndpointConfig
     from edgeasr.errors import (
         AudioFormatError,
         BundleError,
@@ -36,6 +37,7 @@ __all__ = [
     "CommandStream",
     "ConfigError",
     "EdgeAsrError",
+    "EndpointConfig",
     "Grammar",
     "InputError",
     "LanguageModel",
@@ -58,6 +60,7 @@ __version__ = "0.1.0"
 __path__ = extend_path(__path__, __name__)
 
 _MODULES = {
+    "EndpointConfig": "edgeasr.endpoint",
     "Recognizer": "edgeasr.recognizer",
     "Stream": "edgeasr.stream",
     "CommandPartial": "edgeasr.command",

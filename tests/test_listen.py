@@ -19,6 +19,7 @@ from edgeasr import Recognizer, Segment, Word
 from edgeasr.cli import main
 from edgeasr.cli.live_view import DIM, PLAIN, LiveView
 from edgeasr.endpoint import EndpointConfig
+from edgeasr.errors import MicrophoneError
 from edgeasr.events import (
     Command,
     DeviceLost,
@@ -230,6 +231,25 @@ def test_text_and_json(microphone: type[FakeMicrophone], capsys: pytest.CaptureF
     assert main([*ARGUMENTS, "--json"]) == 0
     records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert records == [json.loads(json.dumps(event_record(event))) for event in events]
+
+
+def test_a_terminal_is_left_clean_when_the_microphone_fails(
+    microphone: type[FakeMicrophone], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = microphone.played[:120]
+
+    class Failing(list[Any]):
+        def __iter__(self) -> Iterator[Any]:
+            yield from blocks
+            raise MicrophoneError("it is gone")
+
+    microphone.played = Failing()
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stdout", terminal)
+    assert main(ARGUMENTS) == 2
+    *finals, last = terminal.lines()
+    assert finals and last == ""
+    assert "it is gone" in capsys.readouterr().err
 
 
 def test_rules_and_confidence(microphone: type[FakeMicrophone], capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,8 +65,12 @@ def run(args: argparse.Namespace) -> int:
     grammar = None if args.grammar is None else Grammar.from_file(args.grammar)
     folder = profile_folder(args)
     endpoint = endpoint_config(args)
-    view = LiveView(sys.stdout)
-    with quiet_libraries(), Microphone(args.device, channel=args.channel) as microphone, _noted(view):
+    with (
+        quiet_libraries(),
+        closing(LiveView(sys.stdout)) as view,
+        _noted(view),
+        Microphone(args.device, channel=args.channel) as microphone,
+    ):
         saver = None if args.save is None else UtteranceSaver(args.save, endpoint, sample_rate=microphone.sample_rate)
         blocks = microphone.blocks() if saver is None else saver.blocks(microphone.blocks())
         listener = recognizer.listen(
@@ -86,7 +90,6 @@ def run(args: argparse.Namespace) -> int:
                     view.show(event)
                 if saver is not None and isinstance(event, (Final, Command)):
                     saver.save(event)
-        view.close()
     if microphone.num_lost:
         lost_s = microphone.num_lost / microphone.sample_rate
         return fail(f"{lost_s:.1f} s of sound were lost: this machine was too slow for the model")
