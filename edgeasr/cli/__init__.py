@@ -23,6 +23,8 @@ from edgeasr.errors import EdgeAsrError
 COMMANDS = {
     "transcribe": "turn sound files into text",
     "listen": "turn what the microphone hears into text, live",
+    "replay": "hear a recorded session again: is it the same, and which stage lost a word",
+    "review": "correct what was kept of listening, for training",
     "devices": "list the microphones, and show how loud it is at one",
     "teach": "new words, phrases and sentences, which transcribe and listen take up",
     "doctor": "find out what is wrong here, and what to do",

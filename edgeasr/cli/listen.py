@@ -7,8 +7,8 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,10 +25,21 @@ from edgeasr.cli.common import (
     profile_folder,
     quiet_libraries,
 )
+from edgeasr.errors import InputError
+from edgeasr.profile import FILES as PROFILE_FILES
 
 if TYPE_CHECKING:
     from edgeasr.cli.live_view import LiveView
-    from edgeasr.listener import Block, Listener
+    from edgeasr.listener import Block, Listener, Source
+    from edgeasr.profile import ProfileWatcher
+    from edgeasr.recognizer import Recognizer
+
+# What a session keeps of the arguments: values, and texts that are in files.
+OPTIONS = (
+    *("model", "decoder", "beam_size", "threads", "lm", "lm_weight", "word_bonus", "hotword_boost", "nbest"),
+    *("min_confidence", "min_segment_confidence", "unsure_mark", "min_silence", "longest_utterance"),
+)
+FILE_OPTIONS = ("lexicon", "hotwords", "grammar")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line for each event")
     parser.add_argument(
         "--save", type=Path, metavar="DIR", help="keep utterances as FLAC, with a manifest that training reads"
+    )
+    parser.add_argument(
+        "--record", type=Path, metavar="ZIP", help="keep the exact blocks of sound and the events, for `edgeasr replay`"
     )
     parser.add_argument("--grammar", metavar="FILE", help="commands to understand, beside dictation")
     add_endpoint_arguments(parser)
@@ -55,14 +69,12 @@ def run(args: argparse.Namespace) -> int:
     """Listens until Ctrl-C."""
     from edgeasr.cli.live_view import LiveView
     from edgeasr.events import Command, Final
-    from edgeasr.grammar import Grammar
     from edgeasr.microphone import Microphone
     from edgeasr.profile import ProfileWatcher
     from edgeasr.saving import UtteranceSaver
-    from edgeasr.session import event_record
+    from edgeasr.session import SessionRecorder, event_record
 
     recognizer = load_recognizer(args)
-    grammar = None if args.grammar is None else Grammar.from_file(args.grammar)
     folder = profile_folder(args)
     endpoint = endpoint_config(args)
     with (
@@ -70,20 +82,28 @@ def run(args: argparse.Namespace) -> int:
         closing(LiveView(sys.stdout)) as view,
         _noted(view),
         Microphone(args.device, channel=args.channel) as microphone,
+        ExitStack() as stack,
     ):
         saver = None if args.save is None else UtteranceSaver(args.save, endpoint, sample_rate=microphone.sample_rate)
         blocks = microphone.blocks() if saver is None else saver.blocks(microphone.blocks())
-        listener = recognizer.listen(
+        recorder = None
+        if args.record is not None:
+            description = describe_listening(args, recognizer, microphone.sample_rate)
+            recorder = stack.enter_context(SessionRecorder(args.record, {**description, "device": microphone.name}))
+            blocks = recorder.blocks(blocks)
+        listener = start_listening(
+            args,
+            recognizer,
             blocks if args.json else _with_status(blocks, view, lambda: listener),
             sample_rate=microphone.sample_rate,
-            endpoint=endpoint,
-            min_segment_confidence=args.min_segment_confidence,
-            grammar=grammar,
-            profile=None if folder is None else ProfileWatcher(folder),
+            # What is taught while a session is recorded would be missing when it is replayed.
+            profile=None if folder is None or recorder is not None else ProfileWatcher(folder),
         )
         print(f"Listening to {microphone.name}; Ctrl-C stops.", file=sys.stderr)
         with _stopping_at_ctrl_c(listener):
             for event in _until_interrupted(listener):
+                if recorder is not None:
+                    recorder.tell(event)
                 if args.json:
                     print(json.dumps(event_record(event), ensure_ascii=False), flush=True)
                 else:
@@ -94,6 +114,69 @@ def run(args: argparse.Namespace) -> int:
         lost_s = microphone.num_lost / microphone.sample_rate
         return fail(f"{lost_s:.1f} s of sound were lost: this machine was too slow for the model")
     return 0
+
+
+def start_listening(
+    args: argparse.Namespace,
+    recognizer: Recognizer,
+    source: Source,
+    *,
+    sample_rate: int,
+    profile: ProfileWatcher | None = None,
+) -> Listener:
+    """Listens to a source as the arguments say."""
+    from edgeasr.grammar import Grammar
+
+    return recognizer.listen(
+        source,
+        sample_rate=sample_rate,
+        endpoint=endpoint_config(args),
+        min_segment_confidence=args.min_segment_confidence,
+        grammar=None if args.grammar is None else Grammar.from_file(args.grammar),
+        profile=profile,
+    )
+
+
+def describe_listening(args: argparse.Namespace, recognizer: Recognizer, sample_rate: int) -> dict[str, Any]:
+    """What `arguments_of` needs to listen again in the same way, as JSON can say it: options, files and bundle."""
+    folder = profile_folder(args)
+    files = {name: Path(path).read_text() for name in FILE_OPTIONS if (path := getattr(args, name)) is not None}
+    if folder is not None:
+        for name in PROFILE_FILES:
+            if (folder / name).is_file():
+                files[f"profile/{name}"] = (folder / name).read_text()
+    bundle = recognizer.bundle
+    return {
+        "sample_rate": sample_rate,
+        "options": {name: getattr(args, name) for name in OPTIONS},
+        "files": files,
+        "bundle": {"name": bundle.name, "files": {name: file.sha256 for name, file in bundle.files.items()}},
+    }
+
+
+def arguments_of(description: Mapping[str, Any], folder: Path) -> argparse.Namespace:
+    """The arguments that a session was recorded with.
+
+    Args:
+        description: What `describe_listening` has said.
+        folder: Where to put the files that belong to them.
+
+    Raises:
+        InputError: The description lacks something.
+    """
+    options, files = description.get("options"), description.get("files")
+    if not isinstance(options, dict) or not isinstance(files, dict) or not options.keys() >= set(OPTIONS):
+        raise InputError("the session does not say how was listened; this edgeasr knows another kind of session")
+    args = argparse.Namespace(**{name: options[name] for name in OPTIONS})
+    (folder / "profile").mkdir()
+    for name in FILE_OPTIONS:
+        setattr(args, name, str(folder / name) if name in files else None)
+    args.profile = str(folder / "profile")
+    for name, text in files.items():
+        if name not in FILE_OPTIONS and name not in {f"profile/{file}" for file in PROFILE_FILES}:
+            raise InputError(f"the session has a file {name!r}, which is none of a listener's")
+        (folder / name).write_text(text)
+    return args
 
 
 def _with_status(blocks: Iterator[Block], view: LiveView, listener: Callable[[], Listener]) -> Iterator[Block]:
