@@ -112,7 +112,8 @@ NgramTable mix_models(const std::vector<std::shared_ptr<const NgramLm>>& models,
         table.ngram(number, place, reversed.data());
         double prob = 0.0;
         for (const Part& part : parts) prob += part.weight * probability(part, reversed.data(), number + 1);
-        level.scores[place] = static_cast<float>(std::log(std::max(prob, std::numeric_limits<double>::min())));
+        using Limits = std::numeric_limits<double>;
+        level.scores[place] = static_cast<float>(std::log(std::clamp(prob, Limits::min(), Limits::max())));
       }
     });
   }

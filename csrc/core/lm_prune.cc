@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -84,7 +85,10 @@ std::vector<std::vector<float>> losses(const NgramTable& table, const Contexts& 
       const double new_below = std::max(left_below[context], kNothing) + std::exp(lower_score);
       const double weight = std::log(new_left / new_below);
       const double change = prob * (lower_score + weight - score) + old_left * (weight - below.backoffs[context]);
-      loss[number][place] = static_cast<float>(-share[context] * change);
+      // Where scores are no probabilities' this may be no number: such an n-gram stays.
+      constexpr float kMost = std::numeric_limits<float>::max();
+      const double value = -share[context] * change;
+      loss[number][place] = value < kMost ? static_cast<float>(value) : kMost;
       own_share[place] = share[context] * prob;
     }
     share.swap(own_share);
@@ -194,7 +198,9 @@ void prune_to_size(NgramTable& table, std::uint64_t max_bytes, const NgramImageO
     };
     const auto fits = std::partition_point(thresholds.begin(), thresholds.end(),
                                            [&](float least) { return size_with(least) > goal; });
-    const double least = fits == thresholds.end() ? static_cast<double>(thresholds.back()) + 1.0 : *fits;
+    const double largest = thresholds.empty() ? 0.0 : thresholds.back();
+    const double above_all = std::nextafter(largest, HUGE_VAL);
+    const double least = fits == thresholds.end() ? above_all : *fits;
     remove_below(table, contexts, loss, least);
     last = last || image_size(table, options) <= max_bytes;
     if (table.levels.size() < 2) return;

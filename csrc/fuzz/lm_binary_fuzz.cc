@@ -39,15 +39,15 @@ void ask(const NgramLm& model) {
 void convert(const NgramLm& model, unsigned way) {
   NgramTable table = read_image(model.image(), "input.bin");
   require(table.levels.size() == static_cast<std::size_t>(model.order()));
-  if (way < 4) {
+  if (way % 16 < 4) {
     const int bits = way == 0 ? 2 : 8;  // where values share codes, finding these takes a millisecond
     ask(*NgramLm::from_image(write_image(table, {bits, bits}), "coded"));
-  } else if (way < 8) {
+  } else if (way % 16 < 8) {
     std::size_t num_bytes = 0;
     write_arpa(table, [&](std::string_view piece) { num_bytes += piece.size(); });
     require(num_bytes > 0);
   } else {
-    if (way < 12) prune_by_entropy(table, 0.01);
+    if (way % 16 < 12) prune_by_entropy(table, 0.01);
     ask(*NgramLm::from_image(write_image(table, {}), "again"));
   }
 }
@@ -61,8 +61,8 @@ void run(const std::uint8_t* data, std::size_t size) {
   unsigned way = 0;
   if (image_size >= kHeaderSize) {
     const auto put = [bytes](std::size_t at, std::uint64_t value) { std::memcpy(bytes + at, &value, sizeof(value)); };
-    way = bytes[kHeaderSize - 1] % 16U;  // what stands there is replaced
-    if (way < 15) put(kHeaderSize - 16, image_checksum(bytes + kHeaderSize, image_size - kHeaderSize));
+    way = bytes[kHeaderSize - 1];  // what stands there is replaced
+    if (way != 255) put(kHeaderSize - 16, image_checksum(bytes + kHeaderSize, image_size - kHeaderSize));
     put(kHeaderSize - 8, image_checksum(bytes, kHeaderSize - 8));
   }
   try {

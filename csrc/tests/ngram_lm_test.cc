@@ -462,13 +462,24 @@ TEST(n_grams_that_contradict_themselves_are_refused_though_the_checksum_is_right
         NgramTable read = read_image(model->image(), "damaged.bin");
         NgramLm::from_image(write_image(read, {4, 4}), "coded")->verify();
         write_arpa(read, [](std::string_view) {});
-        prune_by_entropy(read, 0.01);
+        if (round % 2 == 0) {
+          prune_by_entropy(read, 0.01);
+        } else {
+          prune_to_size(read, image_size(read, {}) * 3 / 4, {});
+        }
+        NgramLm::from_image(write_image(read, {}), "pruned")->verify();
       } catch (const LanguageModelError&) {
         ++num_refused;
       }
     }
   }
   CHECK(num_refused > 20);
+}
+
+TEST(an_order_without_n_grams_is_pruned_away) {
+  NgramTable table = read_arpa("\\data\\\nngram 1=2\nngram 2=0\n\\1-grams:\n-1\t<unk>\n-0.5\ta\n\\2-grams:\n\\end\\\n");
+  prune_to_size(table, image_size(table, {}) - 1, {});
+  CHECK_EQ(table.order(), 1);
 }
 
 TEST(an_image_whose_header_lies_is_refused) {
