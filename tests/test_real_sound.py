@@ -147,9 +147,10 @@ def test_what_is_heard_live_is_heard_again_when_replayed(
         assert list(recognizer.listen(iter(pieces), sample_rate=rate)) == live
 
 
-def test_the_listen_command(sound_server: SoundServer, samples_dir: Path) -> None:
+def test_the_listen_command(sound_server: SoundServer, samples_dir: Path, tmp_path: Path) -> None:
     name, said, _ = SAMPLES[1]
-    with listening_program(sound_server, "--device", "desk") as listening:
+    session = tmp_path / "session.zip"
+    with listening_program(sound_server, "--device", "desk", "--record", str(session)) as listening:
         assert listening.stderr is not None
         assert listening.stderr.readline() == "Listening to desk; Ctrl-C stops.\n"
         assert sound_server.play(samples_dir / f"{name}.flac").wait(30) == 0
@@ -162,6 +163,10 @@ def test_the_listen_command(sound_server: SoundServer, samples_dir: Path) -> Non
     text = " ".join(record["segment"]["text"] for record in records if record["event"] == "Final")
     words = set(said.split())
     assert len(words & set(text.split())) >= HEARD_SHARE * len(words), text
+
+    program = [sys.executable, "-m", "edgeasr", "replay", str(session)]
+    replayed = subprocess.run(program, env=sound_server.env, capture_output=True, text=True, check=False, timeout=60)
+    assert replayed.returncode == 0, replayed.stdout + replayed.stderr
 
 
 def test_capture_times_are_those_of_the_callback(sound_server: SoundServer) -> None:
