@@ -104,7 +104,7 @@ class EndpointConfig:
         ConfigError: A value that cannot work; the message names it and says what is allowed.
     """
 
-    min_silence_s: float = 0.6
+    min_silence_s: float = 0.65
     min_silence_in_noise_s: float = 0.8
     longest_utterance_s: float = 30.0
     start_timeout_s: float = 10.0

@@ -36,8 +36,11 @@ logger = logging.getLogger(__name__)
 # What stands in place of a language model's file for none.
 NO_LM = "none"
 
-# How files are cut into segments where nothing else is asked for.
+# When utterances end while one listens, where nothing else is asked for.
 DEFAULT_ENDPOINT = EndpointConfig()
+# For files, where nobody waits for the text: a decoder that starts anew amid a sentence has lost what the language
+# model knew of its beginning. docs/live.md has the figures.
+FILE_ENDPOINT = EndpointConfig(min_silence_s=2.0, min_silence_in_noise_s=2.0)
 # Utterances below this are rejected while one listens; docs/live.md has the figures.
 LISTENING_CONFIDENCE = 0.25
 
@@ -351,7 +354,7 @@ class Recognizer:
         audio: str | Path | BinaryIO | npt.NDArray[np.float32],
         *,
         sample_rate: int | None = None,
-        endpoint: EndpointConfig | None = DEFAULT_ENDPOINT,
+        endpoint: EndpointConfig | None = FILE_ENDPOINT,
         on_progress: Progress | None = None,
     ) -> Transcript:
         """Recognises a file or an array, in memory that does not grow with its length (but for the text).

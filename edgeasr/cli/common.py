@@ -101,15 +101,19 @@ def add_endpoint_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def endpoint_config(args: argparse.Namespace) -> EndpointConfig:
+def endpoint_config(args: argparse.Namespace, default: EndpointConfig | None = None) -> EndpointConfig:
     """When an utterance ends.
+
+    Args:
+        args: What was asked for.
+        default: The rest; None for the defaults of listening.
 
     Raises:
         ConfigError: A value that cannot work.
     """
     from edgeasr.endpoint import EndpointConfig
 
-    config = EndpointConfig()
+    config = EndpointConfig() if default is None else default
     if args.min_silence is not None:
         # In noise it takes as much longer as by default.
         longer_s = config.min_silence_in_noise_s - config.min_silence_s

@@ -119,8 +119,10 @@ Writer = Callable[[Source, ProgressBar], tuple[str, tuple[str, ...]]]
 
 def transcript_writer(args: argparse.Namespace) -> Writer:
     """Transcribes, in the format that was asked for."""
-    endpoint = None if args.no_endpoints else endpoint_config(args)
     recognizer = load_recognizer(args)
+    from edgeasr.recognizer import FILE_ENDPOINT
+
+    endpoint = None if args.no_endpoints else endpoint_config(args, FILE_ENDPOINT)
 
     def recognise(source: Source, progress: ProgressBar) -> tuple[str, tuple[str, ...]]:
         transcript = recognizer.transcribe(source.audio, endpoint=endpoint, on_progress=progress.update)
