@@ -24,16 +24,14 @@ WORD_BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
 OOV_COSTS = (2.0, 5.0, 8.0, 12.0)
 OOV_CHAR_COSTS = (0.0, 0.5, 1.0, 2.0)
 BOOSTS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
-# A boost is worth its while up to so many wrong finds of absent hotwords in an hour of speech.
-FALSE_ALARMS_PER_HOUR = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.description = (
         "Find the language model's weight, the word bonus and the cost of unknown words that make the fewest word "
-        "errors on transcribed clips; or, with --hotwords N, the boost at which hotwords are found without being heard "
-        "where nobody said them. Writes nothing without --write."
+        "errors on transcribed clips; or, with --hotwords N, the boost that finds the most hotwords without making "
+        "more errors in all words than there are without hotwords. Writes nothing without --write."
     )
     parser.add_argument("model", nargs="?", metavar="BUNDLE", help="a bundle by name, or its folder")
     parser.add_argument("--sets", nargs="+", default=SETS, metavar="SET", help=f"clips (default: {' '.join(SETS)})")
@@ -121,7 +119,7 @@ def tune_boost(
     clips: TuningClips,
     start: CtcBeamConfig,
 ) -> CtcBeamConfig:
-    """The boost that finds most hotwords with few false alarms; of equals the one with the fewest word errors."""
+    """The boost that finds most hotwords and makes no more word errors than decoding without them."""
     from edgeasr.train.evaluate import normaliser
     from edgeasr.train.hotwords import choose_hotwords, model_vocabulary, texts_elsewhere
     from edgeasr.train.manifest import data_dir
@@ -144,9 +142,7 @@ def tune_boost(
 
 
 def best_boost(measured: Sequence[HotwordCounts]) -> HotwordCounts:
-    """The one with most hotwords found, of those with few false alarms more than without any boost."""
+    """The one with most hotwords found, of those that leave no more errors in all words than there are without."""
     base = min(measured, key=lambda counts: counts.boost)
-    allowed = [
-        counts for counts in measured if counts.false_absent - base.false_absent <= FALSE_ALARMS_PER_HOUR * counts.hours
-    ]
+    allowed = [counts for counts in measured if counts.words.rate <= base.words.rate]
     return min(allowed, key=lambda counts: (-counts.found, counts.words.rate))

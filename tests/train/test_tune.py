@@ -111,11 +111,18 @@ def test_a_boost_finds_hotwords(clips):
     assert best_boost(counts) is counts[1]
 
 
-def test_a_boost_that_hears_what_nobody_said_is_not_taken():
-    def counts(boost: float, found: int, false_absent: int) -> HotwordCounts:
-        return HotwordCounts(
-            boost=boost, said=9, found=found, false_present=0, false_absent=false_absent, hours=1.0, words=ErrorCounts()
+def test_a_boost_that_makes_more_errors_than_it_mends_is_not_taken():
+    measured = [
+        HotwordCounts(
+            boost=boost,
+            said=10,
+            found=found,
+            false_present=0,
+            false_absent=0,
+            hours=1.0,
+            words=ErrorCounts(reference=100, substitutions=errors),
         )
-
-    measured = [counts(0.0, 3, 1), counts(2.0, 6, 2), counts(4.0, 6, 3), counts(8.0, 9, 30)]
-    assert best_boost(measured).boost == 2.0
+        for boost, found, errors in ((0.0, 1, 20), (2.0, 6, 18), (4.0, 8, 20), (8.0, 10, 21))
+    ]
+    assert best_boost(measured).boost == 4.0
+    assert best_boost(measured[:1]).boost == 0.0
