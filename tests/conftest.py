@@ -27,7 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 NO_DATA = "the data folder is not here (EDGEASR_DATA)"
 NO_GPU = "needs a GPU"
 NO_KENLM = "KenLM is not installed"
-EXPECTED_SKIPS = (NO_DATA, NO_GPU, NO_KENLM)
+NO_TRANSFORMERS = "transformers is not installed"
+EXPECTED_SKIPS = (NO_DATA, NO_GPU, NO_KENLM, NO_TRANSFORMERS)
 
 
 @pytest.fixture(scope="session", autouse=True)

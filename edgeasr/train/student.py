@@ -236,6 +236,11 @@ class Student(nn.Module):
         Returns:
             log_probs (B, F / subsampling_factor, V), those of the intermediate head, and the new state.
         """
+        x_BTD, intermediate, new_state = self.encode(features_BFM, state)
+        return log_softmax(self.head(x_BTD).float()), intermediate, new_state
+
+    def encode(self, features_BFM: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """Like `forward`, but gives what the last block makes, (B, T, D), instead of log-probs."""
         c = self.config
         frames = features_BFM.shape[1] // STEM_STRIDE
         rotary = rotary_table(c.left_context_frames + frames, c.dim // c.num_heads, features_BFM.device)
@@ -253,7 +258,7 @@ class Student(nn.Module):
                 intermediate = log_softmax(self.intermediate_head(x_BTD).float())
                 prediction = intermediate.exp().reshape(x_BTD.shape[0], frames, -1)
                 x_BTD = x_BTD + self.condition(prediction)
-        return log_softmax(self.head(x_BTD).float()), intermediate, new_state
+        return x_BTD, intermediate, new_state
 
 
 def softmax(x: Tensor) -> Tensor:

@@ -1,0 +1,268 @@
+"""Teachers: models that know more than the student, and what they say of a clip.
+
+A teacher's tokens and frames are rarely the student's. What it says therefore stays in its own terms: features of its
+encoder, posteriors of its tokens, the token that each frame emits, and readings of the whole clip; the times of its
+frames say where they belong. `targets.py` keeps all that on disk and lays it along what the student hears.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgeasr.errors import ConfigError
+from edgeasr.features import log_mel
+from edgeasr.train.clips import resample
+from edgeasr.waveform import Waveform
+
+if TYPE_CHECKING:
+    from edgeasr.train.recipe import TokensConfig
+    from edgeasr.train.transcriber import Transcriber
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+KINDS = ("transducer", "ctc", "student", "text")
+PATHS = ("best", "reference")
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Who teaches, and what of it is kept.
+
+    Attributes:
+        kind: `transducer` (`OnnxTransducer`), `ctc` (`HuggingFaceCtc`), `student` (`StudentTeacher`) or `text` (any
+            recogniser: `TextTeacher`).
+        path: The teacher's folder, relative to the data folder. For `text` also the name of a bundle, or `sherpa-onnx`.
+        top_k: How many posteriors of each frame are kept, the largest; 0 for none.
+        features: Whether features are kept.
+        posteriors: A transducer's posteriors depend on the tokens before: those of its `best` path, or of the
+            `reference` where there is a transcript.
+        n_best: How many readings of the whole clip are kept; a transducer searches with a beam as wide.
+    """
+
+    kind: str
+    path: str
+    top_k: int = 8
+    features: bool = True
+    posteriors: str = "best"
+    n_best: int = 1
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"teacher: kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.posteriors not in PATHS:
+            raise ConfigError(f"teacher: posteriors must be one of {', '.join(PATHS)}, got {self.posteriors!r}")
+        if self.top_k < 0 or self.n_best < 1:
+            raise ConfigError(f"teacher: top_k must be 0 or more and n_best 1 or more: {self.top_k}, {self.n_best}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """The times of frames, in seconds: frame j is centred at `first_s + j * step_s`."""
+
+    first_s: float
+    step_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Said:
+    """What a teacher says of a clip; a teacher that has no features or posteriors has no frames of them.
+
+    Attributes:
+        features: (num_feature_frames, dim) of its encoder.
+        log_probs: (num_frames, vocab_size), the natural log of the posteriors of its tokens.
+        token_ids: (num_frames,) the token that each frame emits, or the blank.
+        readings: Texts of the whole clip as the teacher writes them, the best first.
+        scores: The natural log of each one's probability, up to a constant.
+    """
+
+    features: FloatArray
+    log_probs: FloatArray
+    token_ids: IntArray
+    readings: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+class Teacher(Protocol):
+    """A model that tells what it makes of a clip.
+
+    Attributes:
+        tokens: Its tokens.
+        blank_id: The one that stands for nothing.
+        token_frames: The times of its posteriors.
+        feature_dim: The size of its features.
+        feature_frames: Their times.
+    """
+
+    tokens: tuple[str, ...]
+    blank_id: int
+    token_frames: Frames
+    feature_dim: int
+    feature_frames: Frames
+
+    def hear(self, waveform: Waveform, sample_rate: int, text: str | None) -> Said:
+        """Listens to a clip.
+
+        Args:
+            waveform: (num_samples,) float32 in [-1, 1].
+            sample_rate: Hz.
+            text: What is said in it, where that is known: a teacher whose posteriors depend on the tokens before may
+                follow it.
+        """
+
+
+class StudentTeacher:
+    """A student of this project, mostly a bigger one, as a teacher: the averaged weights of a run's checkpoint."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """Loads the checkpoint in a run's folder.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        import torch
+
+        from edgeasr.config import LogMelConfig
+        from edgeasr.train.student import STEM_STRIDE, Student, StudentConfig
+
+        checkpoint = torch.load(_existing(run_dir / CHECKPOINT), map_location="cpu", weights_only=True)
+        recipe = checkpoint["recipe"]
+        self._frontend = LogMelConfig(**recipe["frontend"])
+        self._student = Student(StudentConfig(**recipe["student"]))
+        self._student.load_state_dict(checkpoint["average"])
+        self._student.eval()
+        self._delimiter = recipe["tokens"]["word_delimiter"]
+        self.tokens = tuple(recipe["tokens"]["tokens"])
+        self.blank_id = int(recipe["tokens"]["blank_id"])
+        config = self._student.config
+        hop_s = self._frontend.hop_length / self._frontend.sample_rate
+        self.token_frames = centred(hop_s * config.subsampling_factor)
+        self.feature_dim = config.dim
+        self.feature_frames = centred(hop_s * STEM_STRIDE)
+
+    def hear(self, waveform: Waveform, sample_rate: int, text: str | None) -> Said:
+        import torch
+
+        config = self._student.config
+        sound = resample(waveform, sample_rate, self._frontend.sample_rate)
+        frames = log_mel(sound, self._frontend)
+        pad = -len(frames) % config.chunk_feature_frames
+        padded = np.pad(frames, ((0, pad), (0, 0)), constant_values=np.log(self._frontend.log_floor))
+        with torch.no_grad():
+            batch = torch.from_numpy(padded.astype(np.float32))[None]
+            hidden_BTD, _, _ = self._student.encode(batch, self._student.initial_state(1))
+            log_probs = self._student.head(hidden_BTD).float().log_softmax(-1)[0].numpy()
+        count = -(-len(frames) // config.subsampling_factor)
+        return ctc_said(
+            hidden_BTD[0, : -(-count // config.emissions_per_frame)].numpy(),
+            log_probs[:count],
+            self.tokens,
+            self.blank_id,
+            self._delimiter,
+        )
+
+
+class TextTeacher:
+    """A recogniser that gives texts alone."""
+
+    tokens: tuple[str, ...] = ()
+    blank_id = 0
+    feature_dim = 0
+    token_frames = feature_frames = Frames(first_s=0.0, step_s=1.0)
+
+    def __init__(self, transcriber: Transcriber) -> None:
+        """Wraps a recogniser."""
+        self._transcriber = transcriber
+
+    def hear(self, waveform: Waveform, sample_rate: int, text: str | None) -> Said:
+        nothing = np.zeros((0, 0), np.float32)
+        heard = self._transcriber.transcribe(waveform, sample_rate)
+        return Said(
+            features=nothing, log_probs=nothing, token_ids=np.zeros(0, np.int64), readings=(heard,), scores=(0.0,)
+        )
+
+
+def ctc_said(
+    features: FloatArray, log_probs: FloatArray, tokens: tuple[str, ...], blank_id: int, delimiter: str
+) -> Said:
+    """What a CTC model says whose tokens are characters: its greedy path, where a repeated token emits once."""
+    best = log_probs.argmax(1).astype(np.int64)
+    token_ids = np.where(np.diff(best, prepend=blank_id) != 0, best, blank_id)
+    text = "".join(tokens[i] for i in token_ids if i != blank_id).replace(delimiter, " ")
+    score = float(log_probs.max(1).sum()) if len(log_probs) else 0.0
+    reading = " ".join(text.split())
+    return Said(features=features, log_probs=log_probs, token_ids=token_ids, readings=(reading,), scores=(score,))
+
+
+def centred(step_s: float) -> Frames:
+    """Frames that lie side by side from the start of the clip."""
+    return Frames(first_s=step_s / 2, step_s=step_s)
+
+
+def load_teacher(config: TeacherConfig, data: Path, tokens: TokensConfig) -> Teacher:
+    """Loads a teacher.
+
+    Args:
+        config: Which.
+        data: The data folder.
+        tokens: The student's, which a `ctc` teacher's are mapped onto.
+
+    Raises:
+        ConfigError: A file is missing, or is not what it should be.
+        MissingDependencyError: A package is missing.
+    """
+    folder = data / config.path
+    if config.kind == "transducer":
+        from edgeasr.train.transducer import OnnxTransducer
+
+        return OnnxTransducer(folder, follow_text=config.posteriors == "reference", n_best=config.n_best)
+    if config.kind == "ctc":
+        from edgeasr.train.hugging_face import HuggingFaceCtc
+
+        return HuggingFaceCtc(folder, tokens)
+    if config.kind == "student":
+        return StudentTeacher(folder)
+    from edgeasr.train.transcriber import PEERS, load_bundle, peer_loader
+
+    if config.path in PEERS:
+        return TextTeacher(peer_loader(config.path, data)())
+    return TextTeacher(load_bundle(folder if folder.exists() else config.path))
+
+
+def fingerprint(config: TeacherConfig, data: Path) -> str:
+    """Tells teachers apart by the content of their files, and by what is kept of them."""
+    folder = data / config.path
+    if config.kind == "student":
+        files = [_existing(folder / CHECKPOINT)]
+    elif folder.is_dir():
+        files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
+    else:
+        files = []
+    if not files and config.kind != "text":
+        raise ConfigError(f"{folder} holds no teacher")
+    digest = hashlib.sha256(repr(config).encode())
+    for path in files:
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def log_softmax(logits: npt.NDArray[Any]) -> FloatArray:
+    """The logarithm of the softmax over the last dimension, in float32."""
+    shifted = logits - logits.max(-1, keepdims=True)
+    result: FloatArray = (shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))).astype(np.float32)
+    return result
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ConfigError(f"no teacher at {path}")
+    return path
