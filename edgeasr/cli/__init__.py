@@ -33,6 +33,7 @@ COMMANDS = {
     "lm": "build, show, score, convert and mix language models",
     "bench": "measure speed, latency, memory and start-up on this machine",
     "label": "write transcripts for recordings that have none, with a teacher",
+    "distil": "let a recipe's teacher listen to its clips, and keep what it says",
     "train": "train a student from a recipe",
     "export": "write the bundle of a trained student",
     "tune": "fit the weights of the search on transcribed clips",

@@ -11,7 +11,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a TOML file, or the name of a recipe that ships with the package")
     parser.add_argument("--run-dir", type=Path, help="checkpoints and metrics go here (runs/NAME)")
     parser.add_argument("--data", type=Path, help="folder of the manifests ($EDGEASR_DATA, or ../shared/data)")
-    parser.add_argument("--cache", type=Path, default=Path("cache"), help="decoded clips go here (%(default)s)")
+    parser.add_argument(
+        "--cache", type=Path, default=Path("cache"), help="decoded clips and what teachers say go here (%(default)s)"
+    )
+    parser.add_argument(
+        "--initial", type=Path, metavar="FILE", help="a new run starts from the averaged weights of this checkpoint"
+    )
     parser.add_argument("--threads", type=int, help="threads of torch (all cores)")
 
 
@@ -20,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     import logging
 
     from edgeasr.cli.common import require_torch
+    from edgeasr.cli.progress import ProgressBar
 
     require_torch()
     from edgeasr.train.loop import train
@@ -28,11 +34,14 @@ def run(args: argparse.Namespace) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     recipe = read_recipe(find_recipe(args.recipe))
+    progress = ProgressBar("teacher")
     train(
         recipe,
         run_dir=args.run_dir or Path("runs") / recipe.name,
         data_dir=args.data or data_dir(),
         cache_dir=args.cache,
         num_threads=args.threads,
+        initial=args.initial,
+        on_progress=progress.update,
     )
     return 0

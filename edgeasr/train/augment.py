@@ -29,13 +29,12 @@ class Speed:
     minimum: float = 0.88
     maximum: float = 1.12
 
-    def __call__(self, waveform: Waveform, rng: np.random.Generator) -> Waveform:
-        """Returns the waveform at a random speed."""
+    def __call__(self, waveform: Waveform, rng: np.random.Generator) -> tuple[Waveform, float]:
+        """Returns the waveform at a random speed, and the speed."""
         if rng.random() >= self.probability:
-            return waveform
+            return waveform, 1.0
         speed = round(rng.uniform(self.minimum, self.maximum) * SPEED_STEPS)
-        resampled: Waveform = soxr.resample(waveform, speed, SPEED_STEPS, quality="LQ")
-        return resampled
+        return soxr.resample(waveform, speed, SPEED_STEPS, quality="LQ"), speed / SPEED_STEPS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +142,16 @@ class Augmentation:
         self, waveform: Waveform, sample_rate: int, recordings: Sequence[Waveform], rng: np.random.Generator
     ) -> Waveform:
         """Applies the transforms on waveforms."""
-        if self.speed:
-            waveform = self.speed(waveform, rng)
+        return self.damage(self.retime(waveform, rng)[0], sample_rate, recordings, rng)
+
+    def retime(self, waveform: Waveform, rng: np.random.Generator) -> tuple[Waveform, float]:
+        """Applies what moves sounds in time; returns also how much faster they come."""
+        return self.speed(waveform, rng) if self.speed else (waveform, 1.0)
+
+    def damage(
+        self, waveform: Waveform, sample_rate: int, recordings: Sequence[Waveform], rng: np.random.Generator
+    ) -> Waveform:
+        """Applies the transforms on waveforms that leave sounds in their places."""
         if self.room:
             waveform = self.room(waveform, sample_rate, rng)
         if self.noise:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,9 @@ from edgeasr.errors import ConfigError
 from edgeasr.features import log_mel
 from edgeasr.train.augment import Augmentation, Waveform
 from edgeasr.train.clips import ClipStore, to_float
+from edgeasr.train.losses import SoftLabels
 from edgeasr.train.manifest import Utterance, read_manifest
+from edgeasr.train.targets import Part, Targets
 
 logger = logging.getLogger(__name__)
 
@@ -56,14 +59,88 @@ class DataConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Readings:
+    """A teacher's readings of the clips, in the student's tokens.
+
+    Attributes:
+        rows: The row of the batch that each belongs to (num_readings,).
+        token_ids: One's tokens after the other's.
+        token_lengths: (num_readings,).
+        weights: Those of a row add up to 1 (num_readings,).
+    """
+
+    rows: Tensor
+    token_ids: Tensor
+    token_lengths: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherBatch:
+    """What the teacher says of a batch, in the student's frames (`Lesson` says which of it is wanted).
+
+    Attributes:
+        soft_labels: Its posteriors.
+        token_ids: (B, T) the token that each frame emits on its path, or its blank.
+        features: (B, T, D) its features, and (B, T) whether there are any.
+        readings: Its readings.
+    """
+
+    soft_labels: SoftLabels | None
+    token_ids: Tensor | None
+    features: tuple[Tensor, Tensor] | None
+    readings: Readings | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Padded features (B, F, M), tokens one after the other (sum of lengths,), and the lengths of both."""
+    """Padded features (B, F, M), tokens one after the other (sum of lengths,), and the lengths of both.
+
+    Rows without a transcript have no tokens. With two views of each clip the second half of the rows are the other
+    views of the first half.
+    """
 
     features: Tensor
     feature_lengths: Tensor
     token_ids: Tensor
     token_lengths: Tensor
+    transcribed: Tensor
     audio_s: float
+    teacher: TeacherBatch | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with what the teacher says on another device."""
+        return self if self.teacher is None else replace(self, teacher=_to(self.teacher, device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What the dataset has to bring besides transcripts.
+
+    Attributes:
+        views: How often each clip is augmented, differently, for a batch.
+        token_frame_s: The student's frames to which posteriors are laid, in seconds; None for no posteriors.
+        feature_frame_s: Those to which features are laid; None for none.
+        readings: How many readings of the teacher; 0 for none.
+        read_all: Readings of the clips with a transcript, too.
+    """
+
+    views: int = 1
+    token_frame_s: float | None = None
+    feature_frame_s: float | None = None
+    readings: int = 0
+    read_all: bool = False
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    """What holds tensors - a dataclass or a tuple - with them on another device."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, tuple):
+        return tuple(_to(item, device) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _to(getattr(value, f.name), device) for f in fields(value)})
+    return value
 
 
 def encode_text(text: str, tokens: Sequence[str], word_delimiter: str) -> list[int]:
@@ -94,12 +171,16 @@ class Dataset:
         data_dir: Path,
         cache_dir: Path,
         seed: int,
+        unlabelled: bool = False,
     ) -> None:
+        """Lists and decodes the clips; those without a transcript only if `unlabelled`."""
         self.config = config
         self.frontend = frontend
         self.chunk_frames = chunk_frames
         self.pad_value = pad_value
         self.seed = seed
+        self.targets: Targets | None = None
+        self.lesson = Lesson()
         self.delimiter_id = tokens.index(word_delimiter)
         store = ClipStore(cache_dir, frontend.sample_rate)
         self.utterances: list[Utterance] = []
@@ -113,7 +194,7 @@ class Dataset:
             listed = [
                 u
                 for u in read_manifest(data_dir / source.manifest)
-                if u.text and config.minimum_s <= u.duration_s <= config.maximum_s
+                if (u.text or (unlabelled and u.text is None)) and config.minimum_s <= u.duration_s <= config.maximum_s
             ]
             self.utterances += listed
             self.clips += store.load(Path(source.manifest).stem, [u.audio for u in listed])
@@ -121,6 +202,9 @@ class Dataset:
             self.repeats += [source.repeat] * len(listed)
         noise_paths = sorted((data_dir / config.noise_dir).glob("*.opus")) if config.noise_dir else []
         self.noise = [to_float(clip) for clip in store.load("noise", noise_paths)] if noise_paths else []
+        self.tokens = {token: i for i, token in enumerate(tokens)}
+        self.word_delimiter = word_delimiter
+        self.transcribed = [bool(u.text) for u in self.utterances]
         self.durations_s = np.array([clip.size / frontend.sample_rate for clip in self.clips])
 
     def batches(self, first: int) -> Iterator[Batch]:
@@ -147,7 +231,8 @@ class Dataset:
         pending: list[int] = []
         for clip in order.tolist():
             joined_s = self.durations_s[[*pending, clip]].sum()
-            if pending and joined_s > self.config.maximum_s:
+            unlike = bool(pending) and self.transcribed[pending[0]] != self.transcribed[clip]
+            if pending and (unlike or joined_s > self.config.maximum_s):
                 items.append(pending)
                 pending = []
             pending.append(clip)
@@ -177,31 +262,129 @@ class Dataset:
 
     def collate(self, items: Sequence[Sequence[int]], rng: np.random.Generator) -> Batch:
         """Augments, computes features and pads to whole chunks with digital silence."""
-        features, token_ids = [], []
+        views: list[list[NDArray[np.float32]]] = [[] for _ in range(self.lesson.views)]
+        token_ids: list[list[int]] = []
+        parts: list[list[Part]] = []
+        frames_per_s = self.frontend.sample_rate / self.frontend.hop_length
         for item in items:
-            waveform, ids = self.join(item, rng)
-            augmented = self.config.augmentation.waveform(waveform, self.frontend.sample_rate, self.noise, rng)
-            frames = log_mel(augmented, self.frontend)
-            frames_per_s = self.frontend.sample_rate / self.frontend.hop_length
-            features.append(self.config.augmentation.features(frames, frames_per_s, rng))
+            waveform, ids, starts_s = self.join(item, rng)
+            retimed, speed = self.config.augmentation.retime(waveform, rng)
+            for view in views:
+                damaged = self.config.augmentation.damage(retimed, self.frontend.sample_rate, self.noise, rng)
+                frames = log_mel(damaged, self.frontend)
+                view.append(self.config.augmentation.features(frames, frames_per_s, rng))
             token_ids.append(ids)
+            parts.append(
+                [
+                    Part(clip=clip, start_s=start / speed, speed=speed)
+                    for clip, start in zip(item, starts_s, strict=True)
+                ]
+            )
+        features = [frames for view in views for frames in view]
+        token_ids, parts = token_ids * len(views), parts * len(views)
+        transcribed = [self.transcribed[item[0]] for item in items] * len(views)
         longest = max(f.shape[0] for f in features)
         padded_length = -(-longest // self.chunk_frames) * self.chunk_frames
         padded = np.full((len(features), padded_length, self.frontend.num_mel_bins), self.pad_value, np.float32)
         for row, f in zip(padded, features, strict=True):
             row[: f.shape[0]] = f
+        lengths = [f.shape[0] for f in features]
         return Batch(
             features=torch.from_numpy(padded),
-            feature_lengths=torch.tensor([f.shape[0] for f in features]),
-            token_ids=torch.tensor([i for ids in token_ids for i in ids]),
+            feature_lengths=torch.tensor(lengths),
+            token_ids=torch.tensor([i for ids in token_ids for i in ids], dtype=torch.int64),
             token_lengths=torch.tensor([len(ids) for ids in token_ids]),
-            audio_s=sum(f.shape[0] for f in features) * self.frontend.hop_length / self.frontend.sample_rate,
+            transcribed=torch.tensor(transcribed),
+            audio_s=sum(lengths) * self.frontend.hop_length / self.frontend.sample_rate,
+            teacher=None if self.targets is None else self.ask(self.targets, parts, lengths, padded_length),
         )
 
-    def join(self, item: Sequence[int], rng: np.random.Generator) -> tuple[Waveform, list[int]]:
-        """The clips of an item one after the other, at one level, with faint pauses between; and their tokens."""
+    def ask(
+        self, targets: Targets, parts: Sequence[Sequence[Part]], lengths: Sequence[int], padded_length: int
+    ) -> TeacherBatch:
+        """What the teacher says of the rows of a batch, along the student's frames."""
+        lesson = self.lesson
+        hop_s = self.frontend.hop_length / self.frontend.sample_rate
+        soft_labels = emitted = features = readings = None
+        if lesson.token_frame_s is not None:
+            stride = round(lesson.token_frame_s / hop_s)
+            shape = (len(parts), padded_length // stride)
+            top_ids = np.zeros((*shape, targets.top_k), np.int64)
+            top_log_probs = np.zeros((*shape, targets.top_k), np.float32)
+            blank, said = np.zeros(shape, np.float32), np.zeros(shape, bool)
+            path = np.full(shape, targets.blank_id)
+            for row, (row_parts, length) in enumerate(zip(parts, lengths, strict=True)):
+                count = -(-length // stride)
+                along = targets.tokens_along(row_parts, count, lesson.token_frame_s)
+                top_ids[row, :count], top_log_probs[row, :count] = along.top_ids, along.top_log_probs
+                blank[row, :count], said[row, :count] = along.blank_log_probs, along.said
+                path[row, :count] = along.token_ids
+            soft_labels = SoftLabels(
+                top_ids=torch.from_numpy(top_ids),
+                top_log_probs=torch.from_numpy(top_log_probs),
+                blank_log_probs=torch.from_numpy(blank),
+                said=torch.from_numpy(said),
+            )
+            emitted = torch.from_numpy(path)
+        if lesson.feature_frame_s is not None:
+            stride = round(lesson.feature_frame_s / hop_s)
+            shape = (len(parts), padded_length // stride)
+            values, there = np.zeros((*shape, targets.feature_dim), np.float32), np.zeros(shape, bool)
+            for row, (row_parts, length) in enumerate(zip(parts, lengths, strict=True)):
+                count = -(-length // stride)
+                found = targets.features_along(row_parts, count, lesson.feature_frame_s)
+                values[row, :count], there[row, :count] = found.features, found.said
+            features = torch.from_numpy(values), torch.from_numpy(there)
+        if lesson.readings:
+            readings = self.read(targets, parts)
+        return TeacherBatch(
+            soft_labels=soft_labels,
+            token_ids=emitted,
+            features=features,
+            readings=readings,
+        )
+
+    def read(self, targets: Targets, parts: Sequence[Sequence[Part]]) -> Readings:
+        """The teacher's readings of the rows; of joined clips the best of each, then the second of each, ..."""
+        rows: list[int] = []
+        ids: list[list[int]] = []
+        weights: list[float] = []
+        for row, row_parts in enumerate(parts):
+            if self.transcribed[row_parts[0].clip] and not self.lesson.read_all:
+                continue
+            heard = [targets.readings(part.clip) for part in row_parts]
+            count = min(self.lesson.readings, max(len(texts) for texts, _ in heard))
+            places = [[min(number, len(texts) - 1) for texts, _ in heard] for number in range(count)]
+            texts = [" ".join(h[0][i] for h, i in zip(heard, place, strict=True)) for place in places]
+            scores = np.array([sum(h[1][i] for h, i in zip(heard, place, strict=True)) for place in places])
+            encoded = [self.encode_reading(text) for text in texts]
+            probs = np.where([bool(e) for e in encoded], np.exp(scores - scores.max()), 0.0)
+            for tokens, prob in zip(encoded, probs.tolist(), strict=True):
+                if prob > 0:
+                    rows.append(row)
+                    ids.append(tokens)
+                    weights.append(prob / float(probs.sum()))
+        return Readings(
+            rows=torch.tensor(rows, dtype=torch.int64),
+            token_ids=torch.tensor([i for tokens in ids for i in tokens], dtype=torch.int64),
+            token_lengths=torch.tensor([len(tokens) for tokens in ids], dtype=torch.int64),
+            weights=torch.tensor(weights, dtype=torch.float32),
+        )
+
+    def encode_reading(self, text: str) -> list[int]:
+        """A teacher's text in the student's tokens, in lower case; what the table lacks is left out."""
+        words = ("".join(c for c in word if c in self.tokens) for word in text.lower().split())
+        return [self.tokens[c] for c in self.word_delimiter.join(word for word in words if word)]
+
+    def join(self, item: Sequence[int], rng: np.random.Generator) -> tuple[Waveform, list[int], list[float]]:
+        """The clips of an item one after the other, at one level, with faint pauses between.
+
+        Returns:
+            The waveform, its tokens, and the times in seconds at which the clips begin.
+        """
         parts: list[Waveform] = []
         ids: list[int] = []
+        starts: list[int] = []
         for clip in item:
             waveform = to_float(self.clips[clip])
             if parts:
@@ -209,10 +392,13 @@ class Dataset:
                 waveform = waveform * np.float32(min(float(np.abs(parts[0]).max(initial=0.0)) / level, 30.0))
                 pause = rng.uniform(0, self.config.maximum_pause_s) * self.frontend.sample_rate
                 parts.append(rng.standard_normal(int(pause), dtype=np.float32) * np.float32(1e-4))
-                ids.append(self.delimiter_id)
+                if self.transcribed[clip]:
+                    ids.append(self.delimiter_id)
+            starts.append(sum(part.size for part in parts))
             parts.append(waveform)
             ids += self.token_ids[clip]
-        return (parts[0] if len(parts) == 1 else np.concatenate(parts)), ids
+        starts_s = [start / self.frontend.sample_rate for start in starts]
+        return (parts[0] if len(parts) == 1 else np.concatenate(parts)), ids, starts_s
 
     def feature_statistics(self, num_clips: int = 500) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean and standard deviation per mel bin over a sample of augmented clips."""

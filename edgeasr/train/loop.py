@@ -12,7 +12,9 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +27,44 @@ from edgeasr.errors import ConfigError
 from edgeasr.features import log_mel
 from edgeasr.train.clips import read_audio, resample
 from edgeasr.train.dataset import Batch, Dataset
+from edgeasr.train.distil import Distiller, make_lesson, side_losses
 from edgeasr.train.losses import ctc_loss
 from edgeasr.train.manifest import read_manifest
 from edgeasr.train.recipe import OptimizerConfig, Recipe
 from edgeasr.train.score import ErrorCounts, count_errors
 from edgeasr.train.student import Student
+from edgeasr.train.targets import ask
+from edgeasr.train.teacher import load_teacher
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"
 
+# Told how many seconds of sound are done, of how many.
+Progress = Callable[[float, float], None]
 
-def train(recipe: Recipe, *, run_dir: Path, data_dir: Path, cache_dir: Path, num_threads: int | None = None) -> Student:
+
+def train(
+    recipe: Recipe,
+    *,
+    run_dir: Path,
+    data_dir: Path,
+    cache_dir: Path,
+    num_threads: int | None = None,
+    initial: Path | None = None,
+    on_progress: Progress | None = None,
+) -> Student:
     """Trains a student, going on from the checkpoint in `run_dir` if there is one.
 
     Args:
         recipe: what to train.
         run_dir: gets `checkpoint.pt` and `metrics.jsonl`.
         data_dir: where the recipe's manifests are.
-        cache_dir: gets the decoded clips.
+        cache_dir: gets the decoded clips, and what the teacher says of them.
         num_threads: of torch; its own default if None.
+        initial: a new run starts from the averaged weights of this checkpoint.
+        on_progress: told how many seconds of sound the teacher has heard, of how many that are new to it.
 
     Returns:
         The student with its averaged weights.
@@ -57,20 +76,30 @@ def train(recipe: Recipe, *, run_dir: Path, data_dir: Path, cache_dir: Path, num
         torch.device("cuda", rank % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
     )
     if world_size > 1:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # Others wait while the first process lets the teacher listen.
+        patience = timedelta(days=2) if recipe.teacher else None
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     torch.manual_seed(recipe.seed)
     run_dir.mkdir(parents=True, exist_ok=True)
 
-    dataset = make_dataset(recipe, data_dir, cache_dir)
+    if world_size > 1 and rank > 0:
+        torch.distributed.barrier()
+    dataset = make_dataset(recipe, data_dir, cache_dir, on_progress if rank == 0 else None)
+    if world_size > 1 and rank == 0:
+        torch.distributed.barrier()
     student = Student(recipe.student)
     mean, deviation = dataset.feature_statistics()
     student.feature_mean.copy_(torch.from_numpy(mean))
     student.feature_scale.copy_(torch.from_numpy(1 / deviation))
-    student.to(device)
+    if initial is not None and not (run_dir / CHECKPOINT).exists():
+        load_weights(initial, student)
+    distiller = Distiller(student, recipe.losses, dataset.targets, recipe.tokens.tokens).to(device)
+    hop_s = recipe.frontend.hop_length / recipe.frontend.sample_rate
+    dataset.lesson = make_lesson(recipe.losses, dataset.targets, distiller, hop_s)
     average = Average(student, recipe.optimizer.ema_decay)
-    optimizers = make_optimizers(student, recipe.optimizer)
-    step = load_checkpoint(run_dir, student, average, optimizers, device)
-    model = nn.parallel.DistributedDataParallel(student) if world_size > 1 else student
+    optimizers = make_optimizers(student, distiller.heads, recipe.optimizer)
+    step = load_checkpoint(run_dir, distiller, average, optimizers, device)
+    model = nn.parallel.DistributedDataParallel(distiller) if world_size > 1 else distiller
     logger.info(
         "%s: %.2f M parameters, %d clips, %.1f h an epoch, from step %d of %d",
         recipe.name,
@@ -87,16 +116,28 @@ def train(recipe: Recipe, *, run_dir: Path, data_dir: Path, cache_dir: Path, num
         batch = next(batches)
         rate = learning_rate(recipe.optimizer, step)
         with torch.autocast(device.type, dtype=torch.bfloat16):
-            log_probs, intermediate, _ = model(
-                batch.features.to(device), student.initial_state(batch.features.shape[0])
-            )
+            heard = model(batch.features.to(device), student.initial_state(batch.features.shape[0]))
         lengths = -(-batch.feature_lengths // recipe.student.subsampling_factor)
-        targets = (lengths, batch.token_ids, batch.token_lengths)
-        loss = ctc_loss(log_probs, *targets, blank_id=recipe.tokens.blank_id)
-        side_loss = ctc_loss(intermediate, *targets, blank_id=recipe.tokens.blank_id)
+        # Rows without a transcript learn from the teacher alone.
+        known = slice(None) if batch.transcribed.all() else batch.transcribed
+        targets = (lengths[known], batch.token_ids, batch.token_lengths[known])
+        loss = ctc_loss(heard.log_probs[known], *targets, blank_id=recipe.tokens.blank_id)
+        side_loss = ctc_loss(heard.intermediate[known], *targets, blank_id=recipe.tokens.blank_id)
         mixed = (1 - recipe.intermediate_weight) * loss + recipe.intermediate_weight * side_loss
+        others = side_losses(
+            recipe.losses,
+            heard,
+            batch.to(device),
+            lengths.to(device),
+            blank_id=recipe.tokens.blank_id,
+            teacher_blank_id=dataset.targets.blank_id if dataset.targets else 0,
+            step=step,
+            steps=recipe.optimizer.steps,
+        )
+        for weight, value in others.values():
+            mixed = mixed + weight * value
         mixed.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(student.parameters(), recipe.optimizer.gradient_clip)
+        norm = nn.utils.clip_grad_norm_(distiller.parameters(), recipe.optimizer.gradient_clip)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -117,11 +158,12 @@ def train(recipe: Recipe, *, run_dir: Path, data_dir: Path, cache_dir: Path, num
                 norm=norm.item(),
                 rate=rate,
                 speed=speed,
+                **{f"{name}_loss": value.item() for name, (_, value) in others.items()},
             )
         if rank == 0 and step % recipe.evaluation.every_steps == 0:
             log_metrics(run_dir, step=step, **evaluate(average.student, recipe, data_dir))
         if rank == 0 and (step % recipe.checkpoint_every_steps == 0 or step == recipe.optimizer.steps):
-            save_checkpoint(run_dir, step, student, average, optimizers, recipe)
+            save_checkpoint(run_dir, step, distiller, average, optimizers, recipe)
     return average.student
 
 
@@ -156,9 +198,9 @@ class Average:
         torch._foreach_lerp_(list(self.student.parameters()), list(student.parameters()), 1 - decay)
 
 
-def make_dataset(recipe: Recipe, data_dir: Path, cache_dir: Path) -> Dataset:
-    """The recipe's training set."""
-    return Dataset(
+def make_dataset(recipe: Recipe, data_dir: Path, cache_dir: Path, on_progress: Progress | None = None) -> Dataset:
+    """The recipe's training set, and what its teacher, if it has one, says of the clips: what is new, it hears now."""
+    dataset = Dataset(
         recipe.data,
         frontend=recipe.frontend,
         tokens=recipe.tokens.tokens,
@@ -168,14 +210,31 @@ def make_dataset(recipe: Recipe, data_dir: Path, cache_dir: Path) -> Dataset:
         data_dir=data_dir,
         cache_dir=cache_dir,
         seed=recipe.seed,
+        unlabelled=recipe.teacher is not None,
     )
+    if recipe.teacher is not None:
+        dataset.targets = ask(
+            recipe.teacher,
+            dataset.clips,
+            [utterance.text for utterance in dataset.utterances],
+            recipe.frontend.sample_rate,
+            load=partial(load_teacher, recipe.teacher, data_dir, recipe.tokens),
+            data=data_dir,
+            cache_dir=cache_dir,
+            on_progress=on_progress,
+        )
+    return dataset
 
 
-def make_optimizers(student: Student, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks; AdamW for the stem, the heads, norms and biases."""
+def make_optimizers(student: Student, heads: nn.Module, config: OptimizerConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks; AdamW for the stem, the student's heads, norms and biases.
+
+    The heads beside the student, where there are any, have an AdamW of their own.
+    """
     matrices = [p for p in student.blocks.parameters() if p.ndim == 2]
     chosen = {id(p) for p in matrices}
     others = [p for p in student.parameters() if id(p) not in chosen]
+    beside = list(heads.parameters())
     return [
         torch.optim.Muon(
             matrices,
@@ -184,12 +243,16 @@ def make_optimizers(student: Student, config: OptimizerConfig) -> list[torch.opt
             momentum=config.muon_momentum,
             adjust_lr_fn="match_rms_adamw",
         ),
-        torch.optim.AdamW(
-            others,
-            lr=config.learning_rate,
-            betas=config.adam_betas,
-            weight_decay=config.weight_decay,
-            foreach=True,
+        *(
+            torch.optim.AdamW(
+                parameters,
+                lr=config.learning_rate,
+                betas=config.adam_betas,
+                weight_decay=config.weight_decay,
+                foreach=True,
+            )
+            for parameters in (others, beside)
+            if parameters
         ),
     ]
 
@@ -242,7 +305,7 @@ def log_metrics(run_dir: Path, **metrics: float) -> None:
 def save_checkpoint(
     run_dir: Path,
     step: int,
-    student: Student,
+    distiller: Distiller,
     average: Average,
     optimizers: list[torch.optim.Optimizer],
     recipe: Recipe,
@@ -251,7 +314,8 @@ def save_checkpoint(
     checkpoint: dict[str, Any] = {
         "step": step,
         "recipe": dataclasses.asdict(recipe),
-        "student": student.state_dict(),
+        "student": distiller.student.state_dict(),
+        "heads": distiller.heads.state_dict(),
         "average": average.student.state_dict(),
         "average_updates": average.updates,
         "optimizers": [o.state_dict() for o in optimizers],
@@ -261,9 +325,19 @@ def save_checkpoint(
     partial.replace(run_dir / CHECKPOINT)
 
 
+def load_weights(path: Path, student: Student) -> None:
+    """Gives a student the averaged weights of a checkpoint, and the statistics of its features with them."""
+    if not path.is_file():
+        raise ConfigError(f"no checkpoint at {path}")
+    try:
+        student.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["average"])
+    except RuntimeError as error:
+        raise ConfigError(f"{path} holds a student of another shape than the recipe's: {error}") from error
+
+
 def load_checkpoint(
     run_dir: Path,
-    student: Student,
+    distiller: Distiller,
     average: Average,
     optimizers: list[torch.optim.Optimizer],
     device: torch.device,
@@ -274,10 +348,11 @@ def load_checkpoint(
         return 0
     checkpoint = torch.load(path, map_location=device, weights_only=True)
     try:
-        student.load_state_dict(checkpoint["student"])
+        distiller.student.load_state_dict(checkpoint["student"])
+        distiller.heads.load_state_dict(checkpoint.get("heads", {}))
         average.student.load_state_dict(checkpoint["average"])
     except RuntimeError as error:
-        raise ConfigError(f"{path} holds a student of another shape than the recipe's: {error}") from error
+        raise ConfigError(f"{path} holds a student or heads of another shape than the recipe's: {error}") from error
     average.updates = checkpoint["average_updates"]
     for optimizer, state in zip(optimizers, checkpoint["optimizers"], strict=True):
         optimizer.load_state_dict(state)

@@ -14,7 +14,9 @@ from typing import Any, TypeVar, Union
 from edgeasr.config import LogMelConfig
 from edgeasr.errors import ConfigError
 from edgeasr.train.dataset import DataConfig
+from edgeasr.train.distil import LossConfig
 from edgeasr.train.student import StudentConfig
+from edgeasr.train.teacher import TeacherConfig
 
 T = TypeVar("T")
 
@@ -89,6 +91,12 @@ class Recipe:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
+    teacher: TeacherConfig | None = None
+    losses: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        """Refuses losses that the teacher has nothing for, and a teacher that nobody listens to."""
+        self.losses.check(self.teacher)
 
     @property
     def pad_value(self) -> float:

@@ -39,7 +39,8 @@ def test_same_seed_same_clip_and_other_seed_another():
 
 
 def test_speed_shortens_the_clip_and_raises_its_pitch():
-    fast = Speed(probability=1.0, minimum=1.25, maximum=1.25)(tone(), rng())
+    fast, speed = Speed(probability=1.0, minimum=1.25, maximum=1.25)(tone(), rng())
+    assert speed == 1.25
     assert fast.size == pytest.approx(RATE / 1.25, abs=2)
     assert peak_hz(fast) == pytest.approx(440 * 1.25, abs=2)
 

@@ -70,9 +70,10 @@ def test_a_batch_is_padded_with_silence_to_whole_chunks(dataset):
 
 
 def test_joined_clips_have_a_delimiter_between_their_words(dataset):
-    waveform, ids = dataset.join([3, 4], np.random.default_rng(0))
+    waveform, ids, starts_s = dataset.join([3, 4], np.random.default_rng(0))
     assert ids == [*dataset.token_ids[3], 1, *dataset.token_ids[4]]
     assert waveform.size >= dataset.clips[3].size + dataset.clips[4].size
+    assert starts_s == [0.0, (waveform.size - dataset.clips[4].size) / 16000]
 
 
 def test_the_clip_store_decodes_once_and_notices_other_clips(tone_data, tmp_path):

@@ -1,0 +1,43 @@
+"""`edgeasr distil`: a recipe's teacher listens to its clips, and what it says is kept for `edgeasr train`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from edgeasr.errors import ConfigError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's arguments."""
+    parser.description = (
+        "Let a recipe's teacher listen to all clips. What it says is kept in the cache, so that training does not run "
+        "it again; interrupted, a second run goes on. `train` does the same at its start: this command is for doing it "
+        "beforehand."
+    )
+    parser.add_argument("recipe", help="a TOML file, or the name of a recipe that ships with the package")
+    parser.add_argument("--data", type=Path, help="folder of the manifests ($EDGEASR_DATA, or ../shared/data)")
+    parser.add_argument("--cache", type=Path, default=Path("cache"), help="the same as of train (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from edgeasr.cli.common import require_torch
+    from edgeasr.cli.progress import ProgressBar
+
+    require_torch()
+    from edgeasr.train.loop import make_dataset
+    from edgeasr.train.manifest import data_dir
+    from edgeasr.train.recipe import find_recipe, read_recipe
+
+    recipe = read_recipe(find_recipe(args.recipe))
+    if recipe.teacher is None:
+        raise ConfigError(f"the recipe {recipe.name} has no [teacher]")
+    progress = ProgressBar("teacher")
+    dataset = make_dataset(recipe, args.data or data_dir(), args.cache, progress.update)
+    progress.clear()
+    if dataset.targets is not None:
+        folder = dataset.targets.store.folder
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        print(f"{folder}: {len(dataset.clips)} clips, {dataset.durations_s.sum() / 3600:.2f} h, {size / 1e6:.1f} MB")
+    return 0
