@@ -29,7 +29,27 @@ __all__ = [
     "Partial",
     "Rejected",
     "SpeechStarted",
+    "Woken",
 ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Woken:
+    """The wake phrase has been heard. What is said next is listened to.
+
+    Attributes:
+        time_s: When that was known.
+        phrase: The phrase.
+        start: Where it begins.
+        end: Where it ends.
+        letter_cost: How unsure that is; see `edgeasr.wake.Detection`.
+    """
+
+    time_s: float
+    phrase: str
+    start: float
+    end: float
+    letter_cost: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,4 +184,4 @@ class DeviceRestored:
 # What a source of sound may mix into its blocks.
 DeviceEvent = Overflow | DeviceLost | DeviceRestored
 
-Event = SpeechStarted | Partial | Final | Command | Rejected | DeviceEvent
+Event = Woken | SpeechStarted | Partial | Final | Command | Rejected | DeviceEvent

@@ -21,6 +21,7 @@ from edgeasr.model import AcousticModel
 from edgeasr.stream import RowTiming, Stages, Stream
 from edgeasr.tokens import WordTiming
 from edgeasr.types import UNSURE_MARK, Transcript
+from edgeasr.wake import KeywordSpotter, WakeConfig
 from edgeasr.waveform import Resampler, check_sample_rate
 from edgeasr.words import AT_THE_END, NUM_HYPOTHESES, Decoder, WordDecoder
 
@@ -188,6 +189,7 @@ class Recognizer:
         endpoint: EndpointConfig | None = None,
         min_segment_confidence: float | None = None,
         commands: CommandDecoder | None = None,
+        wake: WakeConfig | None = None,
         keep_events: bool = False,
     ) -> Stream:
         """Starts a stream.
@@ -198,6 +200,7 @@ class Recognizer:
             endpoint: When an utterance ends; None for one utterance until `finish`.
             min_segment_confidence: Instead of the recogniser's own.
             commands: Tells commands from dictation in the events; see `CommandRecognizer.decoder`.
+            wake: A phrase without which nothing is listened to.
             keep_events: Collect events for `Stream.take_events`.
 
         Raises:
@@ -225,6 +228,7 @@ class Recognizer:
             ),
             endpointer=None if endpoint is None else self._start_endpointer(endpoint),
             commands=commands,
+            wake=None if wake is None else KeywordSpotter(wake, tokens=bundle.tokens, frame_s=bundle.frame_s),
         )
         return Stream(
             stages,
@@ -244,6 +248,7 @@ class Recognizer:
         hotwords: Hotwords | None = None,
         grammar: Grammar | None = None,
         profile: ProfileWatcher | None = None,
+        wake: WakeConfig | None = None,
     ) -> Listener:
         """Listens: sound goes in, events come out.
 
@@ -258,6 +263,7 @@ class Recognizer:
             grammar: Commands; an utterance that is one is a `Command` instead of a `Final`.
             profile: What the user has taught, instead of what the recogniser was given. Changes are taken up at once,
                 or when what is being said has ended.
+            wake: A phrase that has to be said first, each time: one utterance is listened to after it.
 
         Raises:
             ConfigError: A sample rate or a confidence that cannot work, hotwords or a profile for a greedy decoder, or
@@ -290,6 +296,7 @@ class Recognizer:
             endpoint=endpoint,
             min_segment_confidence=least,
             commands=commands,
+            wake=wake,
             keep_events=True,
         )
         if profile is None:

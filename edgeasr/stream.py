@@ -24,8 +24,9 @@ import numpy.typing as npt
 from edgeasr.command import COMMAND, REJECTED, CommandDecoder, CommandResult
 from edgeasr.endpoint import Endpointer, EnergyGate, Stretch
 from edgeasr.errors import StreamStateError
-from edgeasr.events import Command, Event, Final, Rejected, SpeechStarted
+from edgeasr.events import Command, Event, Final, Rejected, SpeechStarted, Woken
 from edgeasr.types import UNSURE_MARK, Partial, Segment, Transcript, Word, text_of
+from edgeasr.wake import KeywordSpotter
 from edgeasr.waveform import as_waveform
 from edgeasr.words import WordDecoder
 
@@ -75,6 +76,7 @@ class Stages:
         gate: Stands before the frontend.
         endpointer: Ends utterances; a stream without it is one utterance.
         commands: Hears the same rows as `words`, and tells whether an utterance is a command.
+        wake: Hears the rows first, and lets nothing go on until the wake phrase has been said.
     """
 
     resampler: Stage
@@ -85,6 +87,7 @@ class Stages:
     gate: EnergyGate | None = None
     endpointer: Endpointer | None = None
     commands: CommandDecoder | None = None
+    wake: KeywordSpotter | None = None
 
 
 class Stream:
@@ -136,6 +139,7 @@ class Stream:
         self._segments: list[Segment] = []
         self._events: list[Event] = []
         self._heard_s = 0.0
+        self._awake, self._awake_until_s = self.stages.wake is None, math.inf
         self._begin_run(0)
         self._partial = self._make_partial()
 
@@ -250,7 +254,7 @@ class Stream:
             stages = self.stages
             for stage in (stages.resampler, stages.frontend, stages.acoustic, stages.words):
                 stage.reset()
-            for optional in (stages.gate, stages.endpointer, stages.commands):
+            for optional in (stages.gate, stages.endpointer, stages.commands, stages.wake):
                 if optional is not None:
                     optional.reset()
             self._start()
@@ -311,6 +315,8 @@ class Stream:
         self._quiet_frames: deque[int] = deque()
         self._speaking = False
         self._announced: tuple[int, tuple[str, ...]] = (0, ())
+        if not self._awake:
+            self._sleep()
 
     def _end_run(self, end_s: float) -> tuple[Word, ...]:
         """The model stops where the sound ends: what it still holds is decoded. Returns the words of the utterance."""
@@ -342,18 +348,57 @@ class Stream:
     def _decode_chunk(self, log_probs: FloatArray) -> None:
         """Takes rows of one chunk; utterances may end between them."""
         endpointer = self.stages.endpointer
-        if endpointer is None:
-            self._decode_rows(log_probs)
-            return
-        quiet_rows = self._take_quiet_rows(len(log_probs))
-        while len(log_probs):
-            end = endpointer.accept(log_probs, quiet_rows)
+        quiet_rows = [0] * len(log_probs) if endpointer is None else self._take_quiet_rows(len(log_probs))
+        while True:
+            if not self._awake:
+                log_probs, quiet_rows = self._await_phrase(log_probs, quiet_rows)
+            if not len(log_probs):
+                break
+            end = None if endpointer is None else endpointer.accept(log_probs, quiet_rows)
             self._decode_rows(log_probs[:end])
             if end is None:
-                return
+                break
             self._end_utterance()
             self._begin_utterance()
             log_probs, quiet_rows = log_probs[end:], quiet_rows[end:]
+        words = self.stages.words
+        if self._awake and self._heard_s > self._awake_until_s and not (words.committed or words.tail):
+            self._sleep()
+
+    def _sleep(self) -> None:
+        """From here on nothing is listened to but the wake phrase."""
+        wake = self.stages.wake
+        assert wake is not None
+        wake.reset()
+        self._awake = False
+        # The last rows, which lie behind the phrase when it is found, and how quiet it was.
+        self._asleep: deque[tuple[FloatArray, int]] = deque(maxlen=wake.settled_rows)
+
+    def _await_phrase(self, log_probs: FloatArray, quiet_rows: list[int]) -> tuple[FloatArray, list[int]]:
+        """Searches the wake phrase in rows; returns those behind it."""
+        wake = self.stages.wake
+        assert wake is not None
+        for place, (row, quiet) in enumerate(zip(log_probs, quiet_rows, strict=True), 1):
+            self._asleep.append((row, quiet))
+            self._num_rows += 1
+            for found in wake.accept(row[np.newaxis]):
+                origin = self._num_rows - wake.num_rows
+                behind = [*self._asleep][len(self._asleep) - (wake.num_rows - found.end_row) :]
+                self._num_rows -= len(behind)
+                self._awake, self._awake_until_s = True, self._heard_s + wake.config.awake_s
+                self._begin_utterance()
+                self._tell(
+                    Woken(
+                        time_s=self._heard_s,
+                        phrase=wake.config.phrase,
+                        start=self._row_s(origin + found.start_row),
+                        end=self._row_s(origin + found.end_row),
+                        letter_cost=found.letter_cost,
+                    )
+                )
+                rows = np.array([heard for heard, _ in behind], np.float32).reshape(-1, log_probs.shape[1])
+                return np.concatenate([rows, log_probs[place:]]), [*(q for _, q in behind), *quiet_rows[place:]]
+        return log_probs[:0], []
 
     def _decode_rows(self, log_probs: FloatArray) -> None:
         self.stages.words.accept(log_probs)
@@ -401,6 +446,8 @@ class Stream:
             if not self._speaking:
                 self._tell(SpeechStarted(time_s=self._heard_s, start=_start_of(event)))
             self._tell(event)
+            if self.stages.wake is not None:
+                self._sleep()
         self._speaking = False
         self._announced = (0, ())
         return final
@@ -464,6 +511,10 @@ class Stream:
     def _take_segments(self) -> tuple[Segment, ...]:
         segments, self._segments = tuple(self._segments), []
         return segments
+
+    def _row_s(self, row: int) -> float:
+        """Where in the stream a row of the run begins."""
+        return self._seconds(self._run_start + row * self.stages.rows.samples_per_row)
 
     def _seconds(self, sample: int) -> float:
         """Where in the stream a sample at the model's rate lies."""

@@ -33,11 +33,13 @@ if TYPE_CHECKING:
     from edgeasr.listener import Block, Listener, Source
     from edgeasr.profile import ProfileWatcher
     from edgeasr.recognizer import Recognizer
+    from edgeasr.wake import WakeConfig
 
 # What a session keeps of the arguments: values, and texts that are in files.
 OPTIONS = (
     *("model", "decoder", "beam_size", "threads", "lm", "lm_weight", "word_bonus", "hotword_boost", "nbest"),
     *("min_confidence", "min_segment_confidence", "unsure_mark", "min_silence", "longest_utterance"),
+    *("wake", "wake_cost"),
 )
 FILE_OPTIONS = ("lexicon", "hotwords", "grammar")
 
@@ -56,6 +58,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--record", type=Path, metavar="ZIP", help="keep the exact blocks of sound and the events, for `edgeasr replay`"
     )
     parser.add_argument("--grammar", metavar="FILE", help="commands to understand, beside dictation")
+    parser.add_argument("--wake", metavar="PHRASE", help="listen to one utterance after this phrase, each time")
+    parser.add_argument(
+        "--wake-cost",
+        type=float,
+        metavar="X",
+        help="how unclear it may be said, in nats a letter (default: 1.2)",
+    )
     add_endpoint_arguments(parser)
     add_recognizer_arguments(parser)
     add_context_arguments(parser)
@@ -134,7 +143,16 @@ def start_listening(
         min_segment_confidence=args.min_segment_confidence,
         grammar=None if args.grammar is None else Grammar.from_file(args.grammar),
         profile=profile,
+        wake=_wake_config(args),
     )
+
+
+def _wake_config(args: argparse.Namespace) -> WakeConfig | None:
+    from edgeasr.wake import WakeConfig
+
+    if args.wake is None:
+        return None
+    return WakeConfig(phrase=args.wake, **({} if args.wake_cost is None else {"max_letter_cost": args.wake_cost}))
 
 
 def describe_listening(args: argparse.Namespace, recognizer: Recognizer, sample_rate: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import unicodedata
 from typing import TextIO
 
 from edgeasr.cli.common import printable
-from edgeasr.events import Command, DeviceLost, DeviceRestored, Event, Final, Overflow, Partial, Rejected
+from edgeasr.events import Command, DeviceLost, DeviceRestored, Event, Final, Overflow, Partial, Rejected, Woken
 from edgeasr.types import shown
 
 DIM, PLAIN = "\x1b[2m", "\x1b[0m"
@@ -52,6 +52,8 @@ class LiveView:
                 self._end_with(f"{event.text} [{event.intent}{slots}]")
             case Rejected():
                 self._end_with("")
+            case Woken():
+                self.note(f"{event.phrase}: listening")
             case Overflow():
                 self.note(f"{event.lost_s:.1f} s of sound were lost: this machine is too slow or too busy")
             case DeviceLost():
