@@ -955,6 +955,13 @@ double CtcBeamDecoder::log_score(const Text& text) const {
 // The text's tokens after the committed ones and up to a depth, behind those in `out`.
 void CtcBeamDecoder::append_tokens(const Text& text, std::int32_t up_to_depth, Hypothesis& out) const {
   const std::size_t begin = out.token_ids.size();
+  if (begin == 0) {
+    const auto most = static_cast<std::size_t>(std::max(0, std::min(text.depth, up_to_depth) - committed_depth_));
+    out.token_ids.reserve(most);
+    out.token_start_frames.reserve(most);
+    out.token_end_frames.reserve(most);
+    out.token_posteriors.reserve(most);
+  }
   const Alignment& alignment = text.best;
   std::int32_t end = alignment.end;
   float peak = alignment.peak;
@@ -1074,6 +1081,7 @@ std::vector<Hypothesis> CtcBeamDecoder::choose_results(std::vector<Ending> endin
 std::vector<Hypothesis> CtcBeamDecoder::partial() const {
   if (finished_) return results_;
   std::vector<Ending> endings;
+  endings.reserve(texts_.size());
   for (std::size_t slot = 0; slot < texts_.size(); ++slot) {
     const Text& text = texts_[slot];
     if (!text.live) continue;
@@ -1092,6 +1100,7 @@ std::vector<Hypothesis> CtcBeamDecoder::finish() {
     return results_;
   }
   std::vector<Ending> endings;
+  endings.reserve(texts_.size());
   bool any_complete = false;
   for (std::size_t slot = 0; slot < texts_.size(); ++slot) {
     const Text& text = texts_[slot];
