@@ -77,6 +77,15 @@ def test_words(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report["wer_streams_with_endpoints_percent"] < 70
 
 
+def test_gate(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = run(data, capsys, "gate", "austen.dev")
+    assert report["no gate"]["noise_passed_percent"] == 100.0
+    passed = [row["gaps_and_speech_passed_percent"] for row in report.values()]
+    assert passed == sorted(passed, reverse=True) and passed[-1] < 80
+    assert all(row["noise_passed_percent"] < 50 for name, row in report.items() if name != "no gate")
+    assert all(row["wer_percent"] < 70 for row in report.values())
+
+
 def test_noise(data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure_endpoints, "HOUR_S", 25.0)
     report = run(data, capsys, "noise", "--min-segment-confidence", "0.25")

@@ -3,6 +3,7 @@
     python tools/measure_endpoints.py latency  # from the first word's onset to its text, from the last's end to Final
     python tools/measure_endpoints.py pauses   # how often an utterance is cut at a pause inside it
     python tools/measure_endpoints.py words    # word error rates with and without endpoints, clips and joined clips
+    python tools/measure_endpoints.py gate     # word errors behind a closed gate, and how much noise passes
     python tools/measure_endpoints.py noise    # false words in an hour of noise
     python tools/measure_endpoints.py cpu      # share of a core, in silence and in speech
     python tools/measure_endpoints.py hour     # an hour of utterances: events, and growth of memory
@@ -32,7 +33,7 @@ from edgeasr import Recognizer
 from edgeasr.audio import AUDIO_SUFFIXES
 from edgeasr.cli.common import add_confidence_arguments, add_recognizer_arguments, fail, load_recognizer, positive
 from edgeasr.cli.progress import ProgressBar
-from edgeasr.endpoint import EndpointConfig
+from edgeasr.endpoint import EndpointConfig, EnergyGate, GateConfig
 from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.events import Event, Final, Partial, Rejected, SpeechStarted
 from edgeasr.train.clips import read_audio, resample
@@ -61,6 +62,7 @@ class Clip:
 
     waveform: Waveform
     quietest: Waveform
+    text: str = ""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -223,6 +225,40 @@ def words(args: argparse.Namespace, recognizer: Recognizer, config: EndpointConf
     return report
 
 
+def gate(args: argparse.Namespace, recognizer: Recognizer, config: EndpointConfig) -> dict[str, Any]:
+    random = np.random.default_rng(0)
+    normalise = normaliser(recognizer.bundle.language)
+    clips = clear_clips(args, recognizer)
+    # The gate closes in every gap.
+    longest_s = 2 * GateConfig().close_after_s + GAP_S[1]
+    gaps = [background(random, clip, longest_s) for clip in clips]
+    speech = np.concatenate([part for clip, gap in zip(clips, gaps, strict=True) for part in (gap, clip.waveform)])
+    reference = " ".join(clip.text for clip in clips)
+    paths = sorted((args.data or data_dir()).glob("noise/*"))
+    sounds = np.concatenate([np.zeros(0, np.float32), *(resample(*read_audio(path), SAMPLE_RATE) for path in paths)])
+    report: dict[str, Any] = {}
+    for open_db, close_db in (None, None), (6.0, 3.0), (9.0, 6.0), (12.0, 9.0), (18.0, 15.0):
+        config = replace(config, gate=None)
+        if open_db is not None and close_db is not None:
+            config = replace(config, gate=GateConfig(open_db=open_db, close_db=close_db))
+        text = recognizer.transcribe(speech, sample_rate=SAMPLE_RATE, endpoint=config).text
+        report["no gate" if config.gate is None else f"open {open_db:.0f} dB, close {close_db:.0f} dB"] = {
+            "wer_percent": round(100 * count_errors(reference, normalise(text), unit="word").rate, 2),
+            "gaps_and_speech_passed_percent": passed_percent(config, speech),
+            "noise_passed_percent": passed_percent(config, sounds),
+        }
+    return report
+
+
+def passed_percent(config: EndpointConfig, sound: Waveform) -> float:
+    """How much of the sound passes the gate."""
+    if config.gate is None or not len(sound):
+        return 100.0
+    gate = EnergyGate(config.gate, sample_rate=SAMPLE_RATE)
+    passed = sum(len(stretch.waveform) for block in blocks(sound) for stretch in gate.accept(block))
+    return round(100 * passed / len(sound), 1)
+
+
 def noise(args: argparse.Namespace, recognizer: Recognizer, config: EndpointConfig) -> dict[str, Any]:
     paths = sorted((args.data or data_dir()).glob("noise/*"))
     if not paths:
@@ -271,7 +307,7 @@ def hour(args: argparse.Namespace, recognizer: Recognizer, config: EndpointConfi
     def sound() -> Iterator[Waveform]:
         for clip in cycle(clips):
             yield from blocks(clip.waveform)
-            yield from blocks(background(random, clip, random.uniform(*GAP_S)))
+            yield from blocks(background(random, clip, random.uniform(GAP_S[0], 2.0)))
 
     listener = recognizer.listen(sound(), sample_rate=SAMPLE_RATE, endpoint=config)
     progress = ProgressBar("an hour")
@@ -346,13 +382,13 @@ def blocks(sound: Waveform) -> Iterator[Waveform]:
 
 def clear_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Clip]:
     """The clips whose speech begins and ends clearly, cut to it with a margin on either side that fades."""
-    files = [Path(name) for name in args.sets if Path(name).suffix in AUDIO_SUFFIXES]
+    files = [(Path(name), "") for name in args.sets if Path(name).suffix in AUDIO_SUFFIXES]
     if not files:
         normalise = normaliser(recognizer.bundle.language)
         sets = find_sets(args.data or data_dir(), args.sets or DEFAULT_SETS, normalise, limit=args.limit)
-        files = [utterance.audio for evaluation_set in sets for utterance in evaluation_set.utterances]
+        files = [(u.audio, normalise(u.text or "")) for evaluation_set in sets for u in evaluation_set.utterances]
     clips = []
-    for file in files:
+    for file, text in files:
         waveform = resample(*read_audio(file), SAMPLE_RATE)
         start_s, end_s = find_speech(waveform)
         margin = round(MARGIN_S * SAMPLE_RATE)
@@ -367,7 +403,7 @@ def clear_clips(args: argparse.Namespace, recognizer: Recognizer) -> list[Clip]:
         speech[-margin:] *= fade[::-1]
         frames = waveform[: len(waveform) // margin * margin].reshape(-1, margin)
         quietest = frames[np.square(frames).sum(axis=1).argmin()]
-        clips.append(Clip(speech, quietest))
+        clips.append(Clip(speech, quietest, text))
     if len(clips) < 2:
         raise ConfigError("fewer than two clips have speech that begins and ends clearly")
     return clips
@@ -399,6 +435,7 @@ MEASUREMENTS = {
     "latency": latency,
     "pauses": pauses,
     "words": words,
+    "gate": gate,
     "noise": noise,
     "cpu": cpu,
     "hour": hour,
