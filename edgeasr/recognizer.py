@@ -463,4 +463,4 @@ def _choose_decoder(
         raise ConfigError(f"decoder is {mode!r}, expected one of {', '.join(DECODER_MODES)}")
     if mode == "greedy" and needs_beam:
         raise ConfigError(f"the greedy decoder has no {needs_beam[0]}; it is for the beam search")
-    return DecoderConfig(mode=mode, beam=replace(default.beam, **changes))
+    return replace(default, mode=mode, beam=replace(default.beam, **changes))

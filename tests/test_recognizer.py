@@ -12,8 +12,8 @@ import soundfile
 from bundles import CALIBRATION, TINY, WINDOWED
 
 from edgeasr import BundleError, ConfigError, InputError, Recognizer
-from edgeasr.bundle import update_bundle
-from edgeasr.config import CtcBeamConfig
+from edgeasr.bundle import read_bundle, update_bundle
+from edgeasr.config import CommandConfig, CtcBeamConfig
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,15 @@ def test_the_decoder_is_the_bundles_unless_told() -> None:
     assert Recognizer(TINY, decoder="greedy").decoder.mode == "greedy"
     wide = Recognizer(WINDOWED, beam_size=16).decoder
     assert (wide.mode, wide.beam) == ("beam", CtcBeamConfig(beam_size=16, blank_id=16))
+
+
+def test_what_is_not_wished_for_stays_the_bundles(tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    shutil.copytree(TINY, folder)
+    command = CommandConfig(min_llr=-1.25)
+    update_bundle(folder, decoder=replace(read_bundle(folder).decoder, command=command))
+    decoder = Recognizer(folder, beam_size=3).decoder
+    assert (decoder.command, decoder.beam.beam_size) == (command, 3)
 
 
 def test_impossible_wishes(recognizer: Recognizer) -> None:
