@@ -149,9 +149,12 @@ def test_long_text_stays_on_its_line(columns: Callable[[int], None], width: int,
 def test_finals_break_between_words(columns: Callable[[int], None], text: str) -> None:
     columns(40)
     terminal = Terminal()
-    LiveView(terminal).show(final(" ".join([text] * 20)))
+    view = LiveView(terminal)
+    view.show(final(" ".join([text] * 20)))
+    view.note(" ".join([text] * 9))
     lines = terminal.lines()
-    assert lines == [" ".join([text] * 8), " ".join([text] * 8), " ".join([text] * 4), ""]
+    full = " ".join([text] * 8)
+    assert lines == [full, full, " ".join([text] * 4), full, text, ""]
 
 
 def test_a_mark_is_not_shown_twice(columns: Callable[[int], None]) -> None:

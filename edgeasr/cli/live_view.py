@@ -68,7 +68,8 @@ class LiveView:
             self._notes.flush()
             return
         self._clear()
-        self._out.write(f"{DIM}{printable(text)}{PLAIN}\n")
+        lines = _wrapped(printable(text), shutil.get_terminal_size().columns)
+        self._out.write(DIM + "".join(f"{line}\n" for line in lines) + PLAIN)
         self._draw()
 
     def status(self, level_dbfs: float, real_time_factor: float, heard_s: float) -> None:
