@@ -201,7 +201,8 @@ def test_lost_sound_is_replaced_by_silence(sound_server: SoundServer, tmp_path: 
             if player.poll() is not None:
                 break
     begin, end = onsets(np.concatenate(heard), 16000)
-    assert end - begin == pytest.approx(4.0, abs=0.03)
+    # A null sink on a busy machine may slip by a block of 50 ms.
+    assert end - begin == pytest.approx(4.0, abs=0.12)
     assert [event.lost_s for event in events] == [microphone.num_lost / 16000]
     assert 1.0 < events[0].lost_s < 2.0
     assert microphone.num_overflows == 1
