@@ -35,6 +35,12 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     recipe = read_recipe(find_recipe(args.recipe))
     progress = ProgressBar("teacher")
+
+    def on_progress(done_s: float, total_s: float) -> None:
+        progress.update(done_s, total_s)
+        if done_s >= total_s:
+            progress.clear()
+
     train(
         recipe,
         run_dir=args.run_dir or Path("runs") / recipe.name,
@@ -42,6 +48,6 @@ def run(args: argparse.Namespace) -> int:
         cache_dir=args.cache,
         num_threads=args.threads,
         initial=args.initial,
-        on_progress=progress.update,
+        on_progress=on_progress,
     )
     return 0

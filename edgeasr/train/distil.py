@@ -73,7 +73,8 @@ class TokenLoss(Weight):
     """
 
     temperature: float = 1.0
-    shifts: tuple[int, int] = (-2, 3)
+    # Nine in ten words of `en-small` on the development sets come within these: tools/measure_spikes.py.
+    shifts: tuple[int, int] = (-4, 2)
     softness: float = 0.0
     spike_weight: float = 4.0
 

@@ -13,7 +13,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -76,17 +75,11 @@ def train(
         torch.device("cuda", rank % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
     )
     if world_size > 1:
-        # Others wait while the first process lets the teacher listen.
-        patience = timedelta(days=2) if recipe.teacher else None
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     torch.manual_seed(recipe.seed)
     run_dir.mkdir(parents=True, exist_ok=True)
 
-    if world_size > 1 and rank > 0:
-        torch.distributed.barrier()
     dataset = make_dataset(recipe, data_dir, cache_dir, on_progress if rank == 0 else None)
-    if world_size > 1 and rank == 0:
-        torch.distributed.barrier()
     student = Student(recipe.student)
     mean, deviation = dataset.feature_statistics()
     student.feature_mean.copy_(torch.from_numpy(mean))
@@ -218,6 +211,7 @@ def make_dataset(recipe: Recipe, data_dir: Path, cache_dir: Path, on_progress: P
             dataset.clips,
             [utterance.text for utterance in dataset.utterances],
             recipe.frontend.sample_rate,
+            tokens=recipe.tokens,
             load=partial(load_teacher, recipe.teacher, data_dir, recipe.tokens),
             data=data_dir,
             cache_dir=cache_dir,

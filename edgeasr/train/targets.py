@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,14 @@ from numpy.typing import NDArray
 from edgeasr.train.clips import to_float
 from edgeasr.train.teacher import FloatArray, Frames, IntArray, Said, Teacher, TeacherConfig, fingerprint
 
+if TYPE_CHECKING:
+    from edgeasr.train.recipe import TokensConfig
+
 logger = logging.getLogger(__name__)
 
 META = "teacher.json"
 INDEX = "index.jsonl"
+LOCK = "lock"
 NOTHING = -1  # where a frame of the student has no counterpart
 
 
@@ -105,6 +109,7 @@ class Store:
             "features": (np.float16, feature_dim, True),
         }
         self._kept = dict(self._read_index())
+        # Mapped when they are first looked at.
         self._arrays: dict[str, NDArray[Any]] = {}
 
     def _read_index(self) -> list[tuple[str, Kept]]:
@@ -152,10 +157,24 @@ class Store:
             keys: Of all clips.
             on_answer: Told the place in `keys` of each clip that has been asked for.
         """
-        missing = {key: place for place, key in reversed(list(enumerate(keys))) if key not in self._kept}
-        if not missing:
-            return
+        import fcntl
+
         self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open("w") as lock:
+            # Another process may be about it, and then there is less to do.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._kept = dict(self._read_index())
+            missing = {key: place for place, key in reversed(list(enumerate(keys))) if key not in self._kept}
+            if missing:
+                self._add(answers, sorted(missing.items(), key=lambda item: item[1]), on_answer)
+
+    def _add(
+        self,
+        answers: Callable[[str], Said],
+        missing: Sequence[tuple[str, int]],
+        on_answer: Callable[[int], None] | None,
+    ) -> None:
+        """Adds the answers for keys with their places to the files."""
         # At the ends of what the index knows.
         ends = [
             max((kept.token_end for kept in self._kept.values()), default=0),
@@ -174,7 +193,7 @@ class Store:
             index_path.write_text(whole, encoding="utf-8")
         try:
             with index_path.open("a", encoding="utf-8") as index:
-                for key, place in sorted(missing.items(), key=lambda item: item[1]):
+                for key, place in missing:
                     said = answers(key)
                     rows = self._rows(said)
                     for name, file in files.items():
@@ -335,6 +354,7 @@ def ask(
     texts: Sequence[str | None],
     sample_rate: int,
     *,
+    tokens: TokensConfig,
     load: Callable[[], Teacher],
     data: Path,
     cache_dir: Path,
@@ -347,6 +367,7 @@ def ask(
         clips: 16-bit samples.
         texts: Their transcripts, None where there is none.
         sample_rate: Of the clips in Hz.
+        tokens: The student's.
         load: Loads the teacher.
         data: The data folder, where the teacher's files are.
         cache_dir: Gets a folder for each teacher.
@@ -354,7 +375,7 @@ def ask(
     """
     follow = config.kind == "transducer" and config.posteriors == "reference"
     keys = [clip_key(clip, text if follow else None) for clip, text in zip(clips, texts, strict=True)]
-    folder = cache_dir / f"teacher-{fingerprint(config, data)}"
+    folder = cache_dir / f"teacher-{fingerprint(config, data, tokens)}"
     teacher: Teacher | None = None
     if not (folder / META).is_file():
         teacher = load()
@@ -380,22 +401,22 @@ def ask(
     )
     places = {key: place for place, key in reversed(list(enumerate(keys)))}
     missing = [place for key, place in places.items() if key not in store]
-    if missing:
+    missing_s = sum(clips[place].size for place in missing) / sample_rate
+    done_s = 0.0
+
+    def answer(key: str) -> Said:
+        nonlocal teacher
         teacher = teacher or load()
-        total_s = sum(clips[place].size for place in missing) / sample_rate
-        logger.info("%s: %d clips, %.1f h, are new to the teacher", folder, len(missing), total_s / 3600)
-        done_s = 0.0
+        return teacher.hear(to_float(clips[places[key]]), sample_rate, texts[places[key]])
 
-        def answer(key: str) -> Said:
-            place = places[key]
-            return teacher.hear(to_float(clips[place]), sample_rate, texts[place])
+    def on_answer(place: int) -> None:
+        nonlocal done_s
+        done_s += clips[place].size / sample_rate
+        if on_progress is not None:
+            on_progress(done_s, missing_s)
 
-        def on_answer(place: int) -> None:
-            nonlocal done_s
-            done_s += clips[place].size / sample_rate
-            if on_progress is not None:
-                on_progress(done_s, total_s)
-
+    if missing:
+        logger.info("%s: the teacher listens to %.2f h", folder, missing_s / 3600)
         store.fill(answer, keys, on_answer)
     return Targets(
         store,

@@ -8,7 +8,8 @@ frames say where they belong. `targets.py` keeps all that on disk and lays it al
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -30,6 +31,7 @@ IntArray = npt.NDArray[np.int64]
 KINDS = ("transducer", "ctc", "student", "text")
 PATHS = ("best", "reference")
 CHECKPOINT = "checkpoint.pt"
+PEER = "sherpa-onnx"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,8 @@ class TeacherConfig:
     Attributes:
         kind: `transducer` (`OnnxTransducer`), `ctc` (`HuggingFaceCtc`), `student` (`StudentTeacher`) or `text` (any
             recogniser: `TextTeacher`).
-        path: The teacher's folder, relative to the data folder. For `text` also the name of a bundle, or `sherpa-onnx`.
+        path: The teacher's folder, relative to the data folder. For `text` the name or folder of a bundle, or
+            `sherpa-onnx`, which runs the transducer in the folder `teacher`.
         top_k: How many posteriors of each frame are kept, the largest; 0 for none.
         features: Whether features are kept.
         posteriors: A transducer's posteriors depend on the tokens before: those of its `best` path, or of the
@@ -218,7 +221,7 @@ def load_teacher(config: TeacherConfig, data: Path, tokens: TokensConfig) -> Tea
         ConfigError: A file is missing, or is not what it should be.
         MissingDependencyError: A package is missing.
     """
-    folder = data / config.path
+    folder = find_teacher(config, data)
     if config.kind == "transducer":
         from edgeasr.train.transducer import OnnxTransducer
 
@@ -229,25 +232,37 @@ def load_teacher(config: TeacherConfig, data: Path, tokens: TokensConfig) -> Tea
         return HuggingFaceCtc(folder, tokens)
     if config.kind == "student":
         return StudentTeacher(folder)
-    from edgeasr.train.transcriber import PEERS, load_bundle, peer_loader
+    from edgeasr.train.transcriber import load_bundle, peer_loader
 
-    if config.path in PEERS:
-        return TextTeacher(peer_loader(config.path, data)())
-    return TextTeacher(load_bundle(folder if folder.exists() else config.path))
+    return TextTeacher(peer_loader(PEER, data)() if config.path == PEER else load_bundle(folder))
 
 
-def fingerprint(config: TeacherConfig, data: Path) -> str:
-    """Tells teachers apart by the content of their files, and by what is kept of them."""
+def find_teacher(config: TeacherConfig, data: Path) -> Path:
+    """The folder of a teacher's files.
+
+    Raises:
+        ConfigError: There is none.
+        BundleError: The bundle is not there.
+    """
+    if config.kind == "text":
+        from edgeasr.bundle import find_bundle
+
+        return data / "teacher" if config.path == PEER else find_bundle(config.path)
     folder = data / config.path
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} holds no teacher: there is no such folder")
+    return folder
+
+
+def fingerprint(config: TeacherConfig, data: Path, tokens: TokensConfig) -> str:
+    """Tells teachers apart by the content of their files, and by all else that what is kept of them depends on."""
+    folder = find_teacher(config, data)
     if config.kind == "student":
         files = [_existing(folder / CHECKPOINT)]
-    elif folder.is_dir():
-        files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
     else:
-        files = []
-    if not files and config.kind != "text":
-        raise ConfigError(f"{folder} holds no teacher")
-    digest = hashlib.sha256(repr(config).encode())
+        files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
+    settings = {**asdict(config), "path": None, "tokens": asdict(tokens) if config.kind == "ctc" else None}
+    digest = hashlib.sha256(json.dumps(settings).encode())
     for path in files:
         digest.update(path.name.encode())
         with path.open("rb") as file:

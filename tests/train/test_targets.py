@@ -1,5 +1,6 @@
 """What a teacher said: kept once, found again, and laid along what the student hears."""
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ from transducers import write_transducer
 
 pytest.importorskip("torch")
 
+from edgeasr.train.recipe import TokensConfig
 from edgeasr.train.targets import INDEX, Part, ask
 from edgeasr.train.teacher import Frames, Said, TeacherConfig
 
 CONFIG = TeacherConfig(kind="transducer", path="teacher", top_k=2)
 RATE = 16000
+TOKENS = TokensConfig()
 
 
 class Parrot:
@@ -56,12 +59,14 @@ def clips(*seconds):
 
 def hear(data, parrot, sounds, texts=None, config=CONFIG, **options):
     texts = texts or [None] * len(sounds)
-    return ask(config, sounds, texts, RATE, load=lambda: parrot, data=data, cache_dir=data / "cache", **options)
+    return ask(
+        config, sounds, texts, RATE, tokens=TOKENS, load=lambda: parrot, data=data, cache_dir=data / "cache", **options
+    )
 
 
 def test_what_was_said_is_found_again(data):
     parrot, sounds, progress = Parrot(), clips(0.4, 0.8, 0.4), []
-    hear(data, parrot, sounds, on_progress=lambda done, total: progress.append((done, total)))
+    hear(data, parrot, sounds, on_progress=lambda *seconds: progress.append(seconds))
     assert parrot.calls == 3
     assert progress == [pytest.approx(p) for p in ((0.4, 1.6), (1.2, 1.6), (1.6, 1.6))]
     targets = hear(data, pytest.fail, [sounds[2], sounds[1], sounds[1]])
@@ -90,10 +95,29 @@ def test_an_interrupted_teacher_goes_on(data, damage):
     parrot.stop_at = None
     resumed = hear(data, parrot, sounds)
     assert parrot.calls == 4
-    whole = ask(CONFIG, sounds, [None] * 4, RATE, load=Parrot, data=data, cache_dir=data / "other")
+    whole = ask(CONFIG, sounds, [None] * 4, RATE, tokens=TOKENS, load=Parrot, data=data, cache_dir=data / "other")
     for name in ("token_ids", "top_ids", "top_log_probs", "blank_log_probs", "features"):
         assert (resumed.store.folder / name).read_bytes() == (whole.store.folder / name).read_bytes()
     assert (resumed.store.folder / INDEX).read_text() == (whole.store.folder / INDEX).read_text()
+
+
+def test_processes_wait_for_each_other(data):
+    """The second finds what the first has added while it waited for the lock."""
+    sounds, first, second = clips(0.4, 0.8), Parrot(), Parrot()
+    hear(data, first, sounds[:1])
+
+    class Slow(Parrot):
+        def hear(self, waveform, sample_rate, text):
+            other.start()
+            other.join(0.2)
+            return first.hear(waveform, sample_rate, text)
+
+    other = threading.Thread(target=lambda: found.append(hear(data, second, sounds)))
+    found: list = []
+    hear(data, Slow(), sounds)
+    other.join()
+    assert second.calls == 0
+    assert found[0].readings(1) == (("20 frames",), (-1.5,))
 
 
 def test_a_teacher_that_follows_transcripts_hears_a_clip_for_each(data):
@@ -146,7 +170,8 @@ def test_a_teacher_of_texts_has_readings_and_no_frames(data):
                 features=nothing, log_probs=nothing, token_ids=np.zeros(0, np.int64), readings=("hello",), scores=(0.0,)
             )
 
-    targets = hear(data, Writer(), clips(0.4), config=TeacherConfig(kind="text", path="sherpa-onnx"))
+    config = TeacherConfig(kind="text", path="sherpa-onnx")
+    targets = hear(data, Writer(), clips(0.4), config=config)
     assert targets.readings(0)[0] == ("hello",)
     part = [Part(clip=0, start_s=0.0, speed=1.0)]
     assert not targets.tokens_along(part, 5, 0.04).said.any()

@@ -3,6 +3,7 @@
 import importlib.util
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -186,14 +187,17 @@ def test_any_ctc_model_of_transformers_teaches(tmp_path):
 
 
 def test_fingerprints_tell_files_and_settings_apart(tmp_path):
-    config = TeacherConfig(kind="transducer", path="teacher")
-    first = fingerprint(config, write_transducer(tmp_path / "teacher").parent)
-    assert fingerprint(config, tmp_path) == first
+    config, tokens = TeacherConfig(kind="transducer", path="teacher"), TokensConfig()
+    first = fingerprint(config, write_transducer(tmp_path / "teacher").parent, tokens)
     (tmp_path / "teacher" / "README.md").write_text("read me")
-    assert fingerprint(config, tmp_path) == first
-    assert fingerprint(TeacherConfig(kind="transducer", path="teacher", top_k=3), tmp_path) != first
+    there = TeacherConfig(kind="transducer", path=str(tmp_path / "teacher"))
+    assert fingerprint(there, tmp_path, TokensConfig(word_delimiter="_")) == first
+    assert fingerprint(replace(config, top_k=3), tmp_path, tokens) != first
+    # What is kept of a CTC model is in the student's tokens.
+    ctc = replace(config, kind="ctc")
+    assert fingerprint(ctc, tmp_path, tokens) != fingerprint(ctc, tmp_path, TokensConfig(word_delimiter="_"))
     write_transducer(tmp_path / "teacher", seed=1)
-    assert fingerprint(config, tmp_path) != first
+    assert fingerprint(config, tmp_path, tokens) != first
 
 
 @pytest.mark.parametrize(
@@ -212,7 +216,7 @@ def test_teachers_that_cannot_be_are_refused(values, message):
 def test_a_teacher_that_is_not_there_is_named(tmp_path):
     for kind in ("transducer", "student", "ctc"):
         with pytest.raises(ConfigError, match="nowhere"):
-            fingerprint(TeacherConfig(kind=kind, path="nowhere"), tmp_path)
+            fingerprint(TeacherConfig(kind=kind, path="nowhere"), tmp_path, TokensConfig())
     (tmp_path / "nowhere").mkdir()
     with pytest.raises(ConfigError, match=r"encoder\.int8\.onnx not found"):
         load_teacher(TeacherConfig(kind="transducer", path="nowhere"), tmp_path, TokensConfig())
