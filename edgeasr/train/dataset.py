@@ -123,6 +123,7 @@ class Lesson:
         feature_frame_s: Those to which features are laid; None for none.
         readings: How many readings of the teacher; 0 for none.
         read_all: Readings of the clips with a transcript, too.
+        minimum_confidence: No readings of clips of whose best one the teacher is less sure, per character.
     """
 
     views: int = 1
@@ -130,6 +131,7 @@ class Lesson:
     feature_frame_s: float | None = None
     readings: int = 0
     read_all: bool = False
+    minimum_confidence: float = 0.0
 
 
 def _to(value: Any, device: torch.device) -> Any:
@@ -353,6 +355,8 @@ class Dataset:
             if self.transcribed[row_parts[0].clip] and not self.lesson.read_all:
                 continue
             heard = [targets.readings(part.clip) for part in row_parts]
+            if any(np.exp(h[1][0] / max(1, len(h[0][0]))) < self.lesson.minimum_confidence for h in heard):
+                continue
             count = min(self.lesson.readings, max(len(texts) for texts, _ in heard))
             places = [[min(number, len(texts) - 1) for texts, _ in heard] for number in range(count)]
             texts = [" ".join(h[0][i] for h, i in zip(heard, place, strict=True)) for place in places]

@@ -110,10 +110,13 @@ class ReadingLoss(Weight):
     Attributes:
         n_best: How many, if the teacher has as many.
         transcribed: Those of clips that have a transcript, too.
+        minimum_confidence: Clips are left out if the teacher's best reading has a lower probability per character (the
+            geometric mean).
     """
 
     n_best: int = 1
     transcribed: bool = False
+    minimum_confidence: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +228,7 @@ def make_lesson(losses: LossConfig, targets: Targets | None, distiller: Distille
         feature_frame_s=STEM_STRIDE * hop_s if losses.features else None,
         readings=losses.readings.n_best if losses.readings else 0,
         read_all=bool(losses.readings and losses.readings.transcribed),
+        minimum_confidence=losses.readings.minimum_confidence if losses.readings else 0.0,
     )
 
 

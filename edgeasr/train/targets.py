@@ -258,7 +258,7 @@ class Targets:
         self.feature_frames = feature_frames
 
     def readings(self, clip: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
-        """The teacher's readings of a clip, and the log of each one's probability up to a constant."""
+        """The teacher's readings of a clip, and the log of each one's probability."""
         kept = self.store.kept(self.keys[clip])
         return kept.readings, kept.scores
 

@@ -32,6 +32,8 @@ KINDS = ("transducer", "ctc", "student", "text")
 PATHS = ("best", "reference")
 CHECKPOINT = "checkpoint.pt"
 PEER = "sherpa-onnx"
+# Of what is kept: another one makes teachers listen anew.
+VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +85,7 @@ class Said:
         log_probs: (num_frames, vocab_size), the natural log of the posteriors of its tokens.
         token_ids: (num_frames,) the token that each frame emits, or the blank.
         readings: Texts of the whole clip as the teacher writes them, the best first.
-        scores: The natural log of each one's probability, up to a constant.
+        scores: The natural log of each one's probability; 0 where the teacher does not tell.
     """
 
     features: FloatArray
@@ -261,7 +263,12 @@ def fingerprint(config: TeacherConfig, data: Path, tokens: TokensConfig) -> str:
         files = [_existing(folder / CHECKPOINT)]
     else:
         files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
-    settings = {**asdict(config), "path": None, "tokens": asdict(tokens) if config.kind == "ctc" else None}
+    settings = {
+        "version": VERSION,
+        **asdict(config),
+        "path": None,
+        "tokens": asdict(tokens) if config.kind == "ctc" else None,
+    }
     digest = hashlib.sha256(json.dumps(settings).encode())
     for path in files:
         digest.update(path.name.encode())

@@ -88,13 +88,15 @@ class OnnxTransducer:
     def hear(self, waveform: Waveform, sample_rate: int, text: str | None) -> Said:
         encoded = self.encode(waveform, sample_rate)
         token_ids = self.best_path(encoded)
-        found = [(token_ids, 0.0)] if self._n_best == 1 else self.search(encoded, self._n_best)
-        if self._follow_text and text:
-            followed = self.reference_path(encoded, self.cut(text))
-            token_ids = token_ids if followed is None else followed
+        log_probs = self.posteriors(encoded, token_ids)
+        score = float(np.take_along_axis(log_probs, token_ids[:, None], 1).sum())
+        found = [(token_ids, score)] if self._n_best == 1 else self.search(encoded, self._n_best)
+        followed = self.reference_path(encoded, self.cut(text)) if self._follow_text and text else None
+        if followed is not None:
+            token_ids, log_probs = followed, self.posteriors(encoded, followed)
         return Said(
             features=encoded,
-            log_probs=self.posteriors(encoded, token_ids),
+            log_probs=log_probs,
             token_ids=token_ids,
             readings=tuple(self.text(ids) for ids, _ in found),
             scores=tuple(score for _, score in found),

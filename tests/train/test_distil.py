@@ -150,6 +150,12 @@ def test_clips_without_transcripts_come_with_what_the_teacher_says(taught_recipe
     assert batch.token_lengths[0] == 0
     assert set(batch.teacher.readings.rows.tolist()) <= {0}
     assert batch.teacher.readings.weights.sum() == pytest.approx(1.0)
+    texts, scores = dataset.targets.readings(unknown)
+    confidence = np.exp(scores[0] / len(texts[0]))
+    for minimum, count in ((0.999 * confidence, 1), (1.001 * confidence, 0)):
+        dataset.lesson = Lesson(readings=1, minimum_confidence=minimum)
+        sure = dataset.collate([[unknown], [1]], np.random.default_rng(0))
+        assert len(sure.teacher.readings.rows) == count
     rows, frames = batch.teacher.soft_labels.said.shape
     assert (rows, frames) == (2, batch.features.shape[1] // 4)
     assert batch.teacher.features[0].shape == (2, frames, 4)

@@ -9,9 +9,12 @@ from transducers import write_transducer
 
 pytest.importorskip("torch")
 
+from edgeasr.train.augment import Speed
+from edgeasr.train.clips import read_audio, resample
+from edgeasr.train.manifest import read_manifest
 from edgeasr.train.recipe import TokensConfig
 from edgeasr.train.targets import INDEX, Part, ask
-from edgeasr.train.teacher import Frames, Said, TeacherConfig
+from edgeasr.train.teacher import Frames, Said, TeacherConfig, load_teacher
 
 CONFIG = TeacherConfig(kind="transducer", path="teacher", top_k=2)
 RATE = 16000
@@ -176,3 +179,25 @@ def test_a_teacher_of_texts_has_readings_and_no_frames(data):
     part = [Part(clip=0, start_s=0.0, speed=1.0)]
     assert not targets.tokens_along(part, 5, 0.04).said.any()
     assert not targets.features_along(part, 5, 0.04).said.any()
+
+
+def test_real_speech_is_followed_through_speed(data_dir, tmp_path):
+    """What a real teacher said of clips, laid along the clips at another speed, is what it says of those."""
+    clip = resample(*read_audio(read_manifest(data_dir / "speech" / "librispeech.dev.jsonl")[10].audio), RATE)
+    teacher = load_teacher(CONFIG, data_dir, TOKENS)
+    sounds = [(clip * 32767).astype(np.int16)]
+    targets = ask(CONFIG, sounds, [None], RATE, tokens=TOKENS, load=lambda: teacher, data=data_dir, cache_dir=tmp_path)
+    retimed, speed = Speed(probability=1.0, minimum=0.9, maximum=0.9)(clip, np.random.default_rng(0))
+    heard = teacher.hear(retimed, RATE, None).features
+    laid = targets.features_along([Part(clip=0, start_s=0.0, speed=speed)], retimed.size // 640, 0.04).features
+    mean = laid.mean(0)
+
+    def alike(shift):
+        ours, theirs = laid[5:-5] - mean, heard[5 + shift :][: len(laid) - 10] - mean
+        lengths = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
+        return float(np.mean((ours * theirs).sum(1) / lengths))
+
+    # The student's frames are centred at 20 ms, 60 ms, ..., the teacher's at 45 ms, 85 ms, ...
+    found = {shift: alike(shift) for shift in range(-5, 5)}
+    assert max(found, key=lambda shift: found[shift]) in (-1, 0)
+    assert max(found.values()) > 0.8

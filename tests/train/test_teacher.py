@@ -104,6 +104,7 @@ def test_what_is_heard(transducer, folder):
     assert said.features.shape == said.log_probs.shape == (num_frames, len(TOKENS))
     assert np.exp(said.log_probs).sum(1) == pytest.approx(1.0, abs=1e-5)
     assert said.readings == (transducer.text(said.token_ids),)
+    assert said.scores == (pytest.approx(score(transducer, said.features, said.token_ids), rel=1e-5),)
     followed = OnnxTransducer(folder, follow_text=True, n_best=3)
     along = followed.hear(sound(), RATE, "ab")
     assert along.token_ids[along.token_ids != 0].tolist() == [1, 2]
