@@ -190,7 +190,9 @@ class Store:
         index_path = self.folder / INDEX
         whole = "".join(line + "\n" for line in map(_index_line, self._kept, self._kept.values()))
         if not index_path.is_file() or index_path.read_text(encoding="utf-8") != whole:
-            index_path.write_text(whole, encoding="utf-8")
+            partial = index_path.with_name(INDEX + ".partial")
+            partial.write_text(whole, encoding="utf-8")
+            partial.replace(index_path)
         try:
             with index_path.open("a", encoding="utf-8") as index:
                 for key, place in missing:
@@ -275,7 +277,8 @@ class Targets:
             begin, end = kept.token_begin, kept.token_end
             inside, places = frames_of_part(part, end - begin, self.token_frames, num_frames, frame_s)
             spikes = np.flatnonzero(emitted[begin:end] != self.blank_id)
-            rows[inside] = np.where(np.isin(places, spikes), NOTHING, places + begin)
+            silent = (places == NOTHING) | np.isin(places, spikes)
+            rows[inside] = np.where(silent, NOTHING, places + begin)
             centres_s = part.start_s + (self.token_frames.first_s + spikes * self.token_frames.step_s) / part.speed
             free = inside.start
             for spike, row in zip(

@@ -144,6 +144,11 @@ def test_frames_follow_the_clip_through_speed_and_joins(data):
     assert found.said.tolist() == [False] * 5 + [True] * 10 + [False] * 5 + [True] * 5 + [False]
     assert np.abs(first[5:15] - (2 * np.arange(10) + 0.5)).max() <= 0.5
     assert np.array_equal(found.features[:, 1], -found.features[:, 0])
+    # Of these frames tokens say something too, but where another frame has the token that they are next to.
+    tokens = targets.tokens_along(parts, 26, 0.04)
+    assert not (tokens.said & ~found.said).any()
+    assert tokens.said.sum() >= 10
+    assert tokens.token_ids[~tokens.said].max() == 0
     slow = targets.features_along([Part(clip=0, start_s=0.0, speed=0.5)], 40, 0.04)
     assert slow.features[:, 0].tolist() == pytest.approx(np.repeat(np.arange(20), 2).tolist(), abs=0.51)
 
