@@ -13,6 +13,7 @@ import json
 from collections.abc import Sequence
 
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
 
 from edgeasr import Recognizer
 from edgeasr.audio import open_audio
@@ -28,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--sound", help="a sound file instead of the microphone")
     args = parser.parse_args(argv)
     recognizer = Recognizer()
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
     client.connect(args.host, args.port)
     client.loop_start()  # in a thread of its own; it connects again by itself
     try:
