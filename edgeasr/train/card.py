@@ -45,7 +45,7 @@ def readme(bundle: Bundle) -> str:
         "",
         f"- language: {bundle.language}; licence: {bundle.licence}; version {bundle.version}",
         f"- {card['parameters'] / 1e6:.2f} M parameters, matrices in {model.precision}, "
-        f"{bundle.files[model.file].bytes / 1e6:.2f} MB{_language_model(bundle)}",
+        f"{sum(bundle.files[name].bytes for name in model.files) / 1e6:.2f} MB{_language_model(bundle)}",
         f"- hears {bundle.sample_rate} Hz in chunks of {model.chunk_frames * frame_ms:.0f} ms, with "
         f"{model.lookahead_frames * frame_ms:.0f} ms of look-ahead; "
         f"{len(bundle.tokens)} tokens, one row of log-probs every {1000 * bundle.frame_s:.0f} ms",

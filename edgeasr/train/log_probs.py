@@ -110,7 +110,8 @@ class LogProbs:
         bundle = self.recognizer.bundle
         clips = [[u.id, str(u.audio.resolve())] for u in evaluation_set.utterances]
         noise = [path.name for path in self._noise_paths(condition.odd)] if condition.snr_db is not None else []
-        identity = [bundle.files[bundle.model.file].sha256, repr(bundle.frontend), repr(bundle.model), clips, noise]
+        network = [bundle.files[name].sha256 for name in bundle.model.files]
+        identity = [network, repr(bundle.frontend), repr(bundle.model), clips, noise]
         digest = hashlib.sha256(json.dumps([*identity, condition.snr_db]).encode()).hexdigest()[:16]
         return f"{bundle.name}-{evaluation_set.name}-{condition.name.replace(' ', '')}-{digest}"
 
