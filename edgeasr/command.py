@@ -557,9 +557,15 @@ class CommandRecognizer:
         )
         return self._words_of(decoder, decoder.context, keep_evidence=keep_evidence)
 
-    def decoder(self) -> CommandDecoder:
-        """Starts the last stage by itself: rows of the model's output go in."""
+    def decoder(self, *, min_confidence: float | None = None) -> CommandDecoder:
+        """Starts the last stage by itself: rows of the model's output go in.
+
+        Args:
+            min_confidence: Results below this are rejected; None for the recogniser's `min_segment_confidence`.
+        """
         bundle = self._recognizer.bundle
+        if min_confidence is None:
+            min_confidence = self._recognizer.min_segment_confidence
         return CommandDecoder(
             bundle.tokens.names,
             self._grammar,
@@ -569,7 +575,7 @@ class CommandRecognizer:
             logits=bundle.model.output_kind == "logits",
             word_delimiter=bundle.tokens.word_delimiter,
             words_of=self._words_of,
-            min_confidence=self._recognizer.min_segment_confidence,
+            min_confidence=min_confidence,
         )
 
     def _words_of(

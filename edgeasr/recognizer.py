@@ -15,7 +15,7 @@ from edgeasr.bundle import DECODER_MODES, Bundle, DecoderConfig, find_bundle, re
 from edgeasr.confidence import decoding_mode
 from edgeasr.decoder import CtcBeamDecoder, CtcGreedyDecoder, DecodingContext, Hotwords, Lexicon
 from edgeasr.endpoint import EndpointConfig, Endpointer, EnergyGate
-from edgeasr.errors import ConfigError, InputError
+from edgeasr.errors import ConfigError, EdgeAsrError, InputError
 from edgeasr.features import LogMelFrontend
 from edgeasr.model import AcousticModel
 from edgeasr.stream import RowTiming, Stages, Stream
@@ -289,7 +289,7 @@ class Recognizer:
         if grammar is not None:
             from edgeasr.command import CommandRecognizer
 
-            commands = CommandRecognizer(self, grammar).decoder()
+            commands = CommandRecognizer(self, grammar).decoder(min_confidence=min_segment_confidence)
         stream = self.stream(
             sample_rate=sample_rate,
             hotwords=hotwords,
@@ -305,10 +305,14 @@ class Recognizer:
 
         def take_up(stream: Stream) -> None:
             changed = profile.changed()
-            if changed is not None:
-                for warning in changed.warnings:
-                    logger.warning("%s", warning)
+            if changed is None:
+                return
+            for warning in changed.warnings:
+                logger.warning("%s", warning)
+            try:
                 stream.use_words(self.word_decoder(hotwords=hotwords, profile=changed))
+            except EdgeAsrError as error:
+                logger.warning("what was taught cannot be taken up: %s", error)
 
         return Listener(stream, source, every_second=take_up)
 

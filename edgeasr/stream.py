@@ -315,7 +315,7 @@ class Stream:
         self._quiet_frames: deque[int] = deque()
         self._speaking = False
         self._announced: tuple[int, tuple[str, ...]] = (0, ())
-        if not self._awake:
+        if self.stages.wake is not None and (not self._awake or self._seconds(start) > self._awake_until_s):
             self._sleep()
 
     def _end_run(self, end_s: float) -> tuple[Word, ...]:
@@ -462,8 +462,8 @@ class Stream:
                 intent=result.intent,
                 slots=result.slots,
                 spans=result.spans,
-                start=self.stages.words.seconds(said[0].start_frame),
-                end=self.stages.words.seconds(said[-1].end_frame),
+                start=min(self.stages.words.seconds(said[0].start_frame), self._run_end_s),
+                end=min(self.stages.words.seconds(said[-1].end_frame), self._run_end_s),
                 llr=result.llr,
                 score=result.command_score,
                 confidence=result.confidence,

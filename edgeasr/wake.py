@@ -102,8 +102,12 @@ class KeywordSpotter:
             ConfigError: The tokens cannot spell the phrase letter by letter.
         """
         places = {name: token for token, name in enumerate(tokens.names)}
-        letters = [*tokens.word_delimiter.join(config.phrase.split())]
-        missing = sorted({letter for letter in letters if letter not in places})
+        words = config.phrase.split()
+        if not all(letter in places for word in words for letter in word):
+            words = [word.lower() for word in words]
+        letters = [*tokens.word_delimiter.join(words)]
+        missing = sorted({letter for letter in (*letters, tokens.word_delimiter) if letter not in places})
+        missing += [tokens.word_delimiter] if any(tokens.word_delimiter in word for word in words) else []
         if missing:
             raise ConfigError(
                 f"the model's tokens cannot spell the wake phrase {config.phrase!r} letter by letter: they lack "

@@ -24,7 +24,7 @@ from edgeasr.endpoint import EndpointConfig, GateConfig
 from edgeasr.events import Command, DeviceLost, DeviceRestored, Event, Final, Overflow, Partial, Rejected, SpeechStarted
 from edgeasr.grammar import Grammar
 from edgeasr.listener import Listener
-from edgeasr.profile import ProfileWatcher, add_phrases
+from edgeasr.profile import ProfileWatcher, add_phrases, add_word
 
 RATE = 16000
 SAMPLES = sorted((Path(__file__).parents[1] / "samples").glob("*.flac"))
@@ -311,3 +311,19 @@ def test_thousands_of_utterances_leave_nothing_behind() -> None:
     tracemalloc.stop()
     assert num_ended >= 1000
     assert after - before < 50_000
+
+
+def test_a_profile_that_cannot_be_taken_up_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    blocks = [np.zeros(RATE, np.float32)] * 4
+    listener = Recognizer(TINY, decoder="greedy").listen(
+        taught_between(blocks, tmp_path), sample_rate=RATE, profile=ProfileWatcher(tmp_path)
+    )
+    list(listener)
+    assert listener.heard_s == 4.0
+    assert "cannot be taken up" in caplog.text
+
+
+def taught_between(blocks: list[Any], folder: Path) -> Iterator[Any]:
+    yield blocks[0]
+    add_word("new", folder=folder)
+    yield from blocks[1:]

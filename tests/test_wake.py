@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edgeasr import Recognizer
 from edgeasr.cli import main
+from edgeasr.endpoint import EndpointConfig, GateConfig
 from edgeasr.errors import ConfigError
 from edgeasr.events import Final, SpeechStarted, Woken
 from edgeasr.session import event_record
@@ -119,6 +120,16 @@ def test_a_phrase_that_the_model_cannot_spell() -> None:
         WakeConfig(phrase="a", max_letter_cost=0)
 
 
+def test_what_is_spelled_otherwise() -> None:
+    assert [(place.start_row, place.end_row) for place in spotter("Ab").accept(rows_of("--ab-----"))] == [(2, 4)]
+    for phrase in ("a|b", "|"):
+        with pytest.raises(ConfigError, match="they lack"):
+            spotter(phrase)
+    subwords = TokenTable(["<blank>", "▁a", "a", "b"], blank_id=0, word_delimiter="▁")
+    with pytest.raises(ConfigError, match="they lack '▁'"):
+        KeywordSpotter(WakeConfig(phrase="ab"), tokens=subwords, frame_s=0.04)
+
+
 def said(samples_dir: Path, names: tuple[str, ...]) -> np.ndarray:
     pause = np.random.default_rng(0).normal(0, 0.0003, RATE).astype(np.float32)
     parts = [soundfile.read(samples_dir / f"austen-{name}.flac", dtype="float32")[0] for name in names]
@@ -155,6 +166,15 @@ def test_it_sleeps_when_nothing_follows(samples_dir: Path) -> None:
     assert [type(event) for event in short] == [Woken]
     assert type(long[0]) is Woken
     assert any(isinstance(event, Final) for event in long)
+
+
+def test_a_phrase_of_long_ago_is_forgotten_while_the_gate_is_shut(samples_dir: Path) -> None:
+    first = soundfile.read(samples_dir / "austen-0870.flac", dtype="float32")[0][:RATE]
+    onset = soundfile.read(samples_dir / "austen-0880.flac", dtype="float32")[0][RATE // 4 :]
+    sound = np.concatenate([first, np.zeros(20 * RATE, np.float32), onset])
+    endpoint = EndpointConfig(gate=GateConfig(pre_roll_s=0.0))
+    events = heard(sound, 1600, wake=WakeConfig(phrase="mister john", awake_s=2.0), endpoint=endpoint)
+    assert [type(event) for event in events] == [Woken]
 
 
 def test_a_stream_starts_asleep_again(samples_dir: Path) -> None:

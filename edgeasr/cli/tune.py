@@ -23,6 +23,9 @@ LM_WEIGHTS = (0.3, 0.5, 0.7, 0.9, 1.1, 1.3)
 WORD_BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
 OOV_COSTS = (2.0, 5.0, 8.0, 12.0)
 OOV_CHAR_COSTS = (0.0, 0.5, 1.0, 2.0)
+# What --write writes.
+WEIGHTS = ("lm_weight", "word_bonus", "oov_cost", "oov_char_cost")
+BOOST = ("hotword_boost",)
 BOOSTS = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
 
 
@@ -65,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     context = recognizer.context
     if context is None or not context.lm:
         raise ConfigError(f"{recognizer.bundle.name} has no language model to tune for: give one with --lm")
+    if args.write and (args.lm or args.beam_size):
+        raise ConfigError("--write is for what the bundle has: leave out --lm and --beam-size")
     data = args.data or data_dir()
     normalise = normaliser(recognizer.bundle.language)
     log_probs = LogProbs(recognizer, data, args.cache)
@@ -82,8 +87,10 @@ def run(args: argparse.Namespace) -> int:
         else tune_weights(args, context, clips, start)
     )
     if args.write:
-        update_bundle(bundle.path, decoder=replace(recognizer.decoder, beam=tuned))
-        print(f"{bundle.path}: written")
+        weights = {name: getattr(tuned, name) for name in (BOOST if args.hotwords else WEIGHTS)}
+        beam = replace(bundle.decoder.beam, **weights)
+        update_bundle(bundle.path, decoder=replace(bundle.decoder, beam=beam))
+        print(f"{bundle.path}: written; its confidences are to be calibrated anew: edgeasr calibrate {bundle.path}")
     return 0
 
 
