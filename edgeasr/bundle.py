@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from edgeasr.confidence import FEATURES, MODES, Calibration
 from edgeasr.config import CommandConfig, CtcBeamConfig, LogMelConfig
 from edgeasr.errors import BundleError, ConfigError
+from edgeasr.files import write_whole
 from edgeasr.tokens import TokenTable
 
 FORMAT = "edgeasr-bundle"
@@ -309,7 +310,8 @@ def write_bundle(
         The bundle, read back.
 
     Raises:
-        BundleError: What was given makes no valid bundle, or a file cannot be read or written.
+        BundleError: What was given makes no valid bundle.
+        OSError: A file cannot be read or written.
     """
     from shutil import copyfile
 
@@ -374,6 +376,7 @@ def update_bundle(
 
     Raises:
         BundleError: The bundle cannot be read, or would no longer be valid.
+        OSError: A file cannot be read or written.
     """
     path = Path(path)
     read_bundle(path)
@@ -387,7 +390,7 @@ def update_bundle(
     if card is not None:
         config["card"] = dict(card)
     if readme is not None:
-        (path / README_FILE).write_text(readme, encoding="utf-8")
+        write_whole(path / README_FILE, readme)
         config["files"][README_FILE] = _describe_file(path / README_FILE)
     if language_model is not None:
         from shutil import copyfile
@@ -509,7 +512,7 @@ def _write_json(path: Path, config: Mapping[str, Any]) -> None:
         text = json.dumps(config, indent=2, ensure_ascii=False, allow_nan=False)
     except ValueError as error:
         raise BundleError(f"{path / CONFIG_FILE} cannot be written: {error}") from error
-    (path / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
+    write_whole(path / CONFIG_FILE, text + "\n")
 
 
 def _check_format(config: _Section) -> None:

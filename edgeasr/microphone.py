@@ -16,7 +16,7 @@ import time
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -97,13 +97,18 @@ def list_devices() -> list[InputDevice]:
 
     Raises:
         MissingDependencyError: sounddevice or the PortAudio library is not installed.
+        MicrophoneError: PortAudio cannot tell.
     """
     sounddevice = import_sounddevice()
     try:
         default = sounddevice.query_devices(None, "input")["index"]
     except (ValueError, sounddevice.PortAudioError):
         default = None
-    host_apis = sounddevice.query_hostapis()
+    try:
+        host_apis = sounddevice.query_hostapis()
+        devices = sounddevice.query_devices()
+    except sounddevice.PortAudioError as error:
+        raise MicrophoneError(f"PortAudio cannot list the microphones: {error}") from error
     return [
         InputDevice(
             number=properties["index"],
@@ -113,7 +118,7 @@ def list_devices() -> list[InputDevice]:
             sample_rate=round(properties["default_samplerate"]),
             is_default=properties["index"] == default,
         )
-        for properties in sounddevice.query_devices()
+        for properties in devices
         if properties["max_input_channels"] > 0
     ]
 
@@ -375,8 +380,7 @@ class Microphone:
         with _portaudio:
             if anew and not _recording:
                 with quiet():
-                    self._sounddevice._terminate()
-                    self._sounddevice._initialize()
+                    self._start_anew()
         try:
             # PortAudio's number may be another one now, and ALSA's in the name as well.
             wanted = self._wanted
@@ -391,6 +395,14 @@ class Microphone:
         self.device = device
         if self._closing:  # by another thread, just now
             self._close_stream()
+
+    def _start_anew(self) -> None:
+        """Ends and starts PortAudio; what fails here is tried again the next time."""
+        failure = self._sounddevice.PortAudioError
+        with suppress(failure):  # it is not running, where the last start has failed
+            self._sounddevice._terminate()
+        with suppress(failure):
+            self._sounddevice._initialize()
 
     def _open(self, device: InputDevice) -> None:
         """Starts to record.

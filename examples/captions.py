@@ -31,9 +31,9 @@ class Captions:
         if final:
             self._said = f"{self._said} {text}".strip()[-width * self._num_lines :]
         if self._drawn:
-            sys.stdout.write(f"\x1b[{self._drawn}A")
+            sys.stdout.write(f"\x1b[{self._drawn}A\r\x1b[J")
         dim, normal = ("", "") if final else ("\x1b[2m", "\x1b[0m")
-        sys.stdout.write("".join(f"\r\x1b[K{dim}{line}{normal}\n" for line in lines))
+        sys.stdout.write("".join(f"{dim}{line}{normal}\n" for line in lines))
         sys.stdout.flush()
         self._drawn = len(lines)
 

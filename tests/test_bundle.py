@@ -121,6 +121,24 @@ def test_what_is_fitted_later_is_updated(copy: Path) -> None:
     assert update_bundle(copy, card={}).timing == timing
 
 
+def test_a_description_that_cannot_be_written_leaves_the_one_before(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = (copy / "config.json").read_bytes()
+    names = sorted(path.name for path in copy.iterdir())
+
+    def full(path: Path, text: str, **_: object) -> None:
+        path.write_bytes(text[:10].encode())
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", full)
+        with pytest.raises(OSError, match="No space left"):
+            update_bundle(copy, card={"wer": 0.5})
+    assert (copy / "config.json").read_bytes() == before
+    assert sorted(path.name for path in copy.iterdir()) == names
+
+
 def test_impossible_values_are_not_written(tmp_path: Path) -> None:
     bundle = read_bundle(TINY)
     with pytest.raises(BundleError, match="blank_id is 3, expected 0"):

@@ -155,6 +155,31 @@ def test_output_dir(transcribe: Transcribe, samples_dir: Path, tmp_path: Path, e
     }
 
 
+def test_a_file_that_cannot_be_written_is_told_and_the_rest_is(
+    transcribe: Transcribe, samples_dir: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "austen-0880.txt").mkdir(parents=True)
+    names = ("austen-0880.flac", "austen-0890.flac")
+    result = transcribe(*(samples_dir / name for name in names), "--output-dir", out)
+    assert (result.returncode, result.stdout) == (2, "")
+    taken = f"{out / 'austen-0880.txt'} cannot be written: Is a directory"
+    assert result.stderr == f"edgeasr: {samples_dir / names[0]}: {taken}\n"
+    assert sorted(path.name for path in out.iterdir()) == ["austen-0880.txt", "austen-0890.txt"]
+    result = transcribe(samples_dir / names[0], "--output-dir", out / "austen-0890.txt")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "File exists" in result.stderr
+
+
+def test_file_names_do_not_command_the_terminal(
+    transcribe: Transcribe, samples_dir: Path, tmp_path: Path, expected: dict[str, str]
+) -> None:
+    odd = tmp_path / "a\x1b[2J\x9bb.flac"
+    odd.write_bytes((samples_dir / "austen-0880.flac").read_bytes())
+    result = transcribe(odd, samples_dir / "austen-0880.flac")
+    assert result.stdout.startswith(f"{tmp_path}/a?[2J?b.flac: {expected['austen-0880.flac']}\n")
+
+
 def test_options_reach_the_recogniser(transcribe: Transcribe, samples_dir: Path) -> None:
     path = samples_dir / "austen-0880.flac"
     for options, wishes in (

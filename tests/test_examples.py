@@ -100,10 +100,20 @@ def test_captions(sample: Path, capsys: pytest.CaptureFixture[str], monkeypatch:
     load("captions").main(["--sound", str(sample), "--lines", "9"])
     drawn = capsys.readouterr().out.replace("\r", "")
     assert "\x1b[2m" in drawn
-    last = drawn.rsplit("A", 1)[-1] if "A" in drawn else drawn
-    lines = last.replace("\x1b[K", "").splitlines()
+    lines = drawn.rsplit("\x1b[J", 1)[-1].splitlines()
     assert " ".join(lines) == said(sample)
     assert all(len(line) < 24 for line in lines)
+
+
+def test_captions_leave_no_old_lines_standing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "10")
+    captions = load("captions").Captions(3)
+    captions.show("one two three four", final=False)
+    captions.show("one", final=True)
+    *_, last = capsys.readouterr().out.partition("\x1b[3A")
+    assert last == "\r\x1b[Jone\n"
 
 
 def test_two_streams(sample: Path, samples_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

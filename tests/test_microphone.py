@@ -308,6 +308,52 @@ def test_the_first_blocks_of_a_device_that_is_there_again_may_come_late(
     assert len(sound) == round((2.0 + 6 * BLOCK_S) * RATE)
 
 
+def test_portaudio_that_does_not_start_again_is_tried_once_more(
+    card: SoundCard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, seconds in (("SILENT_S", 0.1), ("WAIT_S", 0.05), ("RETRY_S", 0.05), ("SETTLE_S", 0.05)):
+        monkeypatch.setattr(f"edgeasr.microphone.{name}", seconds)
+    card.blocks = noise(1)
+    calls: list[str] = []
+    running = True
+
+    def terminate() -> None:
+        nonlocal running
+        calls.append("terminate")
+        if not running:
+            raise PortAudioError("PortAudio not initialized", -10000)
+        running = False
+
+    def initialize() -> None:
+        nonlocal running
+        calls.append("initialize")
+        if len(calls) < 6:
+            raise PortAudioError("Error initializing PortAudio: Unanticipated host error", -9999)
+        running = True
+
+    def host_apis() -> Any:
+        if not running:
+            raise PortAudioError("PortAudio not initialized", -10000)
+        return [{"name": "ALSA"}]
+
+    fake_stream = card.RawInputStream
+
+    def away_at_first(**options: Any) -> InputStream:
+        if not calls:
+            raise PortAudioError("Error opening RawInputStream: Device unavailable", -9985)
+        return fake_stream(**options)
+
+    monkeypatch.setattr(card, "_terminate", terminate)
+    monkeypatch.setattr(card, "_initialize", initialize)
+    monkeypatch.setattr(card, "query_hostapis", host_apis)
+    with Microphone() as microphone:
+        card.RawInputStream = away_at_first  # type: ignore[assignment]
+        blocks = microphone.blocks()
+        while not isinstance(next(blocks), DeviceRestored):
+            pass
+    assert calls == ["terminate", "initialize"] * 3
+
+
 def test_portaudio_is_not_restarted_under_another_microphone(card: SoundCard, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in (("SILENT_S", 0.2), ("WAIT_S", 0.05), ("RETRY_S", 0.05), ("SETTLE_S", 0.05)):
         monkeypatch.setattr(f"edgeasr.microphone.{name}", seconds)
@@ -360,6 +406,13 @@ def test_microphones_are_listed(
     monkeypatch.setattr(card, "query_devices", lambda *_: [] if not _ else (_ for _ in ()).throw(PortAudioError()))
     assert main(["devices"]) == 2
     assert capsys.readouterr().err.startswith("edgeasr: there is no microphone: plug one in")
+
+    def broken() -> None:
+        raise PortAudioError("PortAudio not initialized")
+
+    monkeypatch.setattr(card, "query_hostapis", broken)
+    assert main(["devices"]) == 2
+    assert capsys.readouterr().err == "edgeasr: PortAudio cannot list the microphones: PortAudio not initialized\n"
 
 
 @pytest.mark.parametrize(

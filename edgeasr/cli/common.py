@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import sys
 import threading
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 EXIT_ERROR = 2
 # What stands in place of a profile's folder for none.
 NO_PROFILE = "none"
+# Characters that a terminal obeys instead of showing them.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
@@ -272,8 +275,13 @@ def fail(problem: Exception | str, label: str | None = None) -> int:
 
 
 def printable(text: str) -> str:
-    """Text on one line that any terminal takes: file names may hold bytes that are no characters."""
-    return " ".join(text.encode("utf-8", "replace").decode().split())
+    r"""Text on one line that any terminal takes: file names may hold bytes that are no characters, or that command it.
+
+    Example:
+        >>> printable("a\x1b[2J\n b")
+        'a?[2J b'
+    """
+    return _CONTROL.sub("?", " ".join(text.encode("utf-8", "replace").decode().split()))
 
 
 def _sentence(problem: Exception | str) -> str:

@@ -23,6 +23,7 @@ from edgeasr.cli.common import (
 )
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import AudioFormatError, EdgeAsrError
+from edgeasr.files import write_whole
 from edgeasr.output import FORMATS, command_to_json, command_to_text, to_json
 from edgeasr.types import Transcript
 
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
         return fail(f"--format {args.format} does not go with --grammar: commands are written as text or json")
     if not sources:
         return status
+    if args.output_dir is not None:  # what cannot be made is told before the work
+        args.output_dir.mkdir(parents=True, exist_ok=True)
     recognise = command_writer(args) if args.grammar is not None else transcript_writer(args)
     for source in distinct(sources):
         progress = ProgressBar(source.label)
@@ -104,8 +107,11 @@ def run(args: argparse.Namespace) -> int:
             status = fail(warning, source.label)
         if args.output_dir is not None:
             path = args.output_dir / f"{source.output}{SUFFIXES[args.format]}"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(path, text)
+            except OSError as error:
+                status = fail(f"{path} cannot be written: {error.strerror or error}", source.label)
         else:
             if len(sources) > 1 and args.format == "text":
                 text = "".join(f"{printable(source.label)}: {line}\n" for line in text.splitlines())
