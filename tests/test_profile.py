@@ -216,6 +216,16 @@ def test_transcribe_takes_it_up(
         assert not captured.err
 
 
+def test_marks_at_the_ends_of_a_word_are_not_heard(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    where = ("--profile", tmp_path)
+    for word in ("Dashwood.", "Mrs."):
+        assert run(capsys, "add-word", word, *where)[0] == 0
+    assert read_profile(tmp_path).words == {"Dashwood.": ("dashwood",), "Mrs.": ("mrs",)}
+    for arguments in (("add-word", "..."), ("add-word", "x", "--spelling", "!"), ("add-phrases", "?")):
+        status, _, err = run(capsys, *arguments, *where)
+        assert (status, err.count("\n"), "there is no word in" in err) == (2, 1, True)
+
+
 def test_the_command(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     where = ("--profile", tmp_path)
     assert run(capsys, "list", *where) == (0, f"nothing has been taught yet; the profile is {tmp_path}\n", "")

@@ -178,6 +178,63 @@ def test_utterances_are_reviewed(
     assert len(read_manifest(tmp_path / "reviewed.jsonl")) == 2
 
 
+UTTERANCE = {"id": "a", "audio": "a.flac", "duration_s": 1.0, "text": "one", "confidence": None}
+
+
+def answer_with(monkeypatch: pytest.MonkeyPatch, *answers: str) -> None:
+    given = iter(answers)
+    monkeypatch.setattr("builtins.input", lambda prompt: next(given))
+
+
+def test_corrections_are_as_the_model_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "utterances.jsonl").write_text(json.dumps(UTTERANCE) + "\n")
+    answer_with(monkeypatch, "Turn on, the Light 7", "Turn on, the Light!")
+    assert main(["review", str(tmp_path), "--no-play"]) == 0
+    assert "cannot spell '7'" in capsys.readouterr().err
+    assert [clip.text for clip in read_manifest(tmp_path / "reviewed.jsonl")] == ["turn on the light"]
+
+
+@pytest.mark.parametrize("confidence", ["high", True, [], float("nan")])
+def test_utterances_without_a_confidence_come_first(
+    confidence: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = tmp_path / "utterances.jsonl"
+    lines = [{**UTTERANCE, "id": "b", "audio": "b.flac", "confidence": 0.5}, UTTERANCE]
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["review", str(tmp_path), "--list"]) == 0
+    assert [line.split()[:2] for line in capsys.readouterr().out.splitlines()] == [
+        ["0.00", "a.flac"],
+        ["0.50", "b.flac"],
+    ]
+    manifest.write_text(json.dumps({**UTTERANCE, "confidence": confidence}) + "\n")
+    assert main(["review", str(tmp_path), "--list"]) == 2
+    assert "utterances.jsonl:1: confidence is" in capsys.readouterr().err
+
+
+def test_a_review_that_broke_off_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = json.dumps({**UTTERANCE, "heard": "one"})
+    lines = [{**UTTERANCE, "id": name} for name in "abc"]
+    (tmp_path / "utterances.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    reviewed = tmp_path / "reviewed.jsonl"
+    reviewed.write_text(f"{whole}\n" + whole[:20])
+    answer_with(monkeypatch, "", "q")
+    assert main(["review", str(tmp_path), "--no-play"]) == 0
+    assert "reviewed.jsonl:2: the last line was not written to its end" in capsys.readouterr().err
+    assert [clip.id for clip in read_manifest(reviewed)] == ["a", "b"]
+    # Only its end of line is missing: it counts.
+    reviewed.write_text(reviewed.read_text().rstrip("\n"))
+    answer_with(monkeypatch, "")
+    assert main(["review", str(tmp_path), "--no-play"]) == 0
+    assert [clip.id for clip in read_manifest(reviewed)] == ["a", "b", "c"]
+    reviewed.write_text(whole[:20] + "\n" + whole)
+    assert main(["review", str(tmp_path), "--list"]) == 2
+    assert "reviewed.jsonl:1: " in capsys.readouterr().err
+
+
 def test_nothing_to_review(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["review", str(tmp_path)]) == 2
     assert "edgeasr listen --save" in capsys.readouterr().err

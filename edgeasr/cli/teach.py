@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "remove":
         missing = profile.remove(args.texts, folder=folder)
         return fail(f"{folder} does not have {', '.join(map(repr, missing))}") if missing else 0
-    tokens = _tokens(args.model)
+    tokens = read_tokens(args.model)
     if args.action == "add-word":
         word, spellings = spelled_word(args.word, args.spelling, tokens)
         profile.add_word(word, spellings, folder=folder)
@@ -106,14 +106,21 @@ def spelled(text: str, tokens: TokenTable) -> str:
     """A text as the model writes it: without punctuation, and in small letters where it has no capitals.
 
     Raises:
-        ConfigError: It has words that the model's tokens cannot spell.
+        ConfigError: It has no words, or words that the model's tokens cannot spell.
     """
-    words = [word for part in text.split() if (word := part.strip(PUNCTUATION))]
-    words = [word if can_spell(word, tokens) else word.lower() for word in words]
+    words = plain_words(text, tokens)
+    if not words:
+        raise ConfigError(f"there is no word in {text!r}")
     for word in words:
         if not can_spell(word, tokens):
             raise ConfigError(f"the tokens of the model cannot spell {word!r}: write it as it is said")
     return " ".join(words)
+
+
+def plain_words(text: str, tokens: TokenTable) -> list[str]:
+    """The words of a text as the model writes them, as far as it can write them."""
+    words = [word for part in text.split() if (word := part.strip(PUNCTUATION))]
+    return [word if can_spell(word, tokens) else word.lower() for word in words]
 
 
 def spelled_word(word: str, spellings: Iterable[str], tokens: TokenTable) -> tuple[str, list[str]]:
@@ -127,7 +134,7 @@ def spelled_word(word: str, spellings: Iterable[str], tokens: TokenTable) -> tup
         if can_spell(word.lower(), tokens):
             heard.insert(0, word.lower())
         elif not heard:
-            spelled(word, tokens)
+            heard.append(spelled(word, tokens))
     return word, list(dict.fromkeys(heard))
 
 
@@ -153,7 +160,12 @@ def _given(args: argparse.Namespace) -> list[str]:
     return texts
 
 
-def _tokens(model: str | None) -> TokenTable:
+def read_tokens(model: str | None) -> TokenTable:
+    """The tokens of a bundle.
+
+    Raises:
+        BundleError: There is no such bundle, or it is damaged.
+    """
     from edgeasr.bundle import find_bundle, read_bundle
 
     return read_bundle(find_bundle(model)).tokens
