@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -87,7 +87,10 @@ class Listener:
         self._ended = False
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
+        # Of `async for`: its thread, the one of a loop that was cancelled, and what the thread does now.
         self._executor: ThreadPoolExecutor | None = None
+        self._cancelled: ThreadPoolExecutor | None = None
+        self._under_way: Future[None] | None = None
         self._num_samples = 0
         self._busy_s = 0.0
         self._level_dbfs = _QUIETEST_DBFS
@@ -128,16 +131,20 @@ class Listener:
         return self
 
     async def __anext__(self) -> Event:
-        if self._executor is None and not self._ended:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="edgeasr-listener")
         try:
             while not self._events:
                 if self._ended:
                     self._raise_error()
                     raise StopAsyncIteration
                 await self._async_step()
-        except BaseException:
+        except Exception:  # StopAsyncIteration as well: the thread has nothing to do any more
             self._end_thread()
+            raise
+        except BaseException:
+            # Cancelled. The thread may wait for a block, the event loop must not wait for the thread.
+            if self._executor is not None:
+                self._executor.shutdown(wait=False)
+                self._cancelled, self._executor = self._executor, None
             raise
         return self._events.popleft()
 
@@ -185,7 +192,7 @@ class Listener:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        await asyncio.to_thread(self.close)
 
     def _step(self) -> None:
         """Takes a block; at the end of the source, or when it fails, finishes what is being said."""
@@ -198,17 +205,30 @@ class Listener:
         self._take(block)
 
     async def _async_step(self) -> None:
-        run = asyncio.get_running_loop().run_in_executor
-        if self._async_blocks is None:
-            # A step and no more: the thread is free again when the next block has come, whatever happens here.
-            await run(self._executor, self._step)
+        if self._async_blocks is None or self._under_way is not None:
+            # A step and no more: the thread is free again when the next block has come, whatever happens here. The one
+            # that a cancelled loop has left comes first, wherever its block is from.
+            await self._in_thread(self._step)
             return
         try:
             block = None if self._stopping.is_set() else await anext(self._async_blocks, None)
         except Exception as error:
             self._error = error
             block = None
-        await run(self._executor, self._take, block)
+        await self._in_thread(self._take, block)
+
+    async def _in_thread(self, step: Callable[..., None], *args: Block | None) -> None:
+        """Does something in the thread; what a cancelled loop has left under way is waited for instead."""
+        if self._under_way is None:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(1, thread_name_prefix="edgeasr-listener")
+            self._under_way = self._executor.submit(step, *args)
+        try:
+            await asyncio.shield(asyncio.wrap_future(self._under_way))
+        except Exception:
+            self._under_way = None
+            raise
+        self._under_way = None
 
     def _take(self, block: Block | None) -> None:
         if isinstance(block, (Overflow, DeviceLost, DeviceRestored)):
@@ -247,6 +267,7 @@ class Listener:
         self.close()
 
     def _end_thread(self) -> None:
-        if self._executor is not None:
-            self._executor.shutdown()
-            self._executor = None
+        for executor in (self._executor, self._cancelled):
+            if executor is not None:
+                executor.shutdown()
+        self._executor = self._cancelled = None

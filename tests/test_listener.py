@@ -163,6 +163,26 @@ def test_cancelling_ends_the_thread() -> None:
         asyncio.run(give_up())
 
 
+def test_cancelling_does_not_hold_the_event_loop_up() -> None:
+    release = threading.Event()
+    released: list[bool] = []
+
+    def stuck() -> Iterator[Any]:
+        released.append(release.wait(10))
+        yield from blocks()
+
+    async def go_on_later() -> list[Event]:
+        async with listen(stuck()) as listener:
+            for _ in range(2):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(anext(listener), 0.05)
+            release.set()
+            return await collect(listener)
+
+    assert asyncio.run(go_on_later()) == EXPECTED  # nothing is lost by it
+    assert released == [True]
+
+
 def test_callbacks() -> None:
     heard: list[Event] = []
     listen(blocks()).run(heard.append)
