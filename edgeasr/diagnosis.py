@@ -1,7 +1,7 @@
 """Which stage lost a word: the sound is heard again with one stage after the other left out or made better.
 
-If a word that was lost is there when the gate stands open, the gate has lost it; and so on, in the order in which sound
-goes through the stages. What no stage behind it can be blamed for, the model has not heard.
+If a word that was lost is there when the gate stands open, the gate has lost it; and so on, in the order in which the
+stages are to be blamed. What no stage can be blamed for, the model has not heard.
 """
 
 from __future__ import annotations

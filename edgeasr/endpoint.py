@@ -38,6 +38,8 @@ FLOOR_BLOCK_S, FLOOR_BLOCKS = 0.5, 8
 SMOOTHING = 0.2
 # The first difference of the sound: hum and rumble have most of their power where speech has little.
 PREEMPHASIS = np.float32(0.97)
+# The most that there may be of either silence that ends an utterance.
+LONGEST_SILENCE_S = 60.0
 # How much later than its sound the model may still be writing a word's last letters.
 LAST_LETTER_S = 0.24
 # An utterance that is too long ends at the next word boundary, or this much later if there is none.
@@ -112,8 +114,10 @@ class EndpointConfig:
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        _check_seconds("min_silence_s", self.min_silence_s, least=0.05, most=60.0)
-        _check_seconds("min_silence_in_noise_s", self.min_silence_in_noise_s, least=self.min_silence_s, most=60.0)
+        _check_seconds("min_silence_s", self.min_silence_s, least=0.05, most=LONGEST_SILENCE_S)
+        _check_seconds(
+            "min_silence_in_noise_s", self.min_silence_in_noise_s, least=self.min_silence_s, most=LONGEST_SILENCE_S
+        )
         _check_seconds("longest_utterance_s", self.longest_utterance_s, least=0.05, most=3600.0)
         _check_seconds("start_timeout_s", self.start_timeout_s, least=0.05, most=3600.0)
 

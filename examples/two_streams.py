@@ -33,7 +33,7 @@ async def follow_all(names: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Several sources of sound at once.")
-    parser.add_argument("files", nargs="+", help="sound files; microphones work as well")
+    parser.add_argument("files", nargs="+", help="sound files")
     asyncio.run(follow_all(parser.parse_args(argv).files))
 
 

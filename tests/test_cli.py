@@ -180,6 +180,23 @@ def test_file_names_do_not_command_the_terminal(
     assert result.stdout.startswith(f"{tmp_path}/a?[2J?b.flac: {expected['austen-0880.flac']}\n")
 
 
+@pytest.mark.parametrize("command", ["doctor", "devices"])
+@pytest.mark.parametrize("seconds", ["nan", "-1", "0", "inf"])
+def test_seconds_that_are_no_duration(command: str, seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--seconds", seconds])
+    assert stop.value.code == 2
+    assert f"{seconds} is not a number of seconds above 0" in capsys.readouterr().err
+
+
+def test_the_longest_silence_is_named_as_it_was_asked_for(transcribe: Transcribe, samples_dir: Path) -> None:
+    path = samples_dir / "austen-0880.flac"
+    assert transcribe(path, "--min-silence", "60").returncode == 0
+    result = transcribe(path, "--min-silence", "61")
+    assert result.returncode == 2
+    assert "min_silence_s is 61" in result.stderr
+
+
 def test_options_reach_the_recogniser(transcribe: Transcribe, samples_dir: Path) -> None:
     path = samples_dir / "austen-0880.flac"
     for options, wishes in (

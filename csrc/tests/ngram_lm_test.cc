@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <memory>
@@ -374,7 +375,8 @@ TEST(codes_are_close_and_few_values_are_kept_exactly) {
 }
 
 TEST(a_file_is_mapped_and_an_arpa_file_is_read) {
-  const std::string path = "/tmp/edgeasr_ngram_lm_test_" + std::to_string(std::random_device{}());
+  const std::filesystem::path folder = std::filesystem::temp_directory_path();
+  const std::string path = folder / ("edgeasr_ngram_lm_test_" + std::to_string(std::random_device{}()));
   const auto image = small_image();
   std::ofstream(path, std::ios::binary)
       .write(reinterpret_cast<const char*>(image.data()), static_cast<std::streamsize>(image.size() * 8));
@@ -386,7 +388,7 @@ TEST(a_file_is_mapped_and_an_arpa_file_is_read) {
   CHECK_NEAR(read->unigram(read->find("a")), -0.7 * kLog10, 1e-6);
   std::remove(path.c_str());
   CHECK_THROWS_WITH(NgramLm::open(path), LanguageModelError, path);
-  CHECK_THROWS_WITH(NgramLm::open("/tmp"), LanguageModelError, "/tmp");
+  CHECK_THROWS_WITH(NgramLm::open(folder), LanguageModelError, folder.string());
 }
 
 TEST(an_image_that_is_cut_off_or_longer_is_refused) {

@@ -3,8 +3,8 @@
 Each command is a module of this package with `add_arguments(parser)` and `run(args) -> exit status`, and a line in
 `COMMANDS`. Only the module of the command that is asked for is imported, and a module imports what is heavy in `run`.
 
-Exit status: 0 when all went well, 2 after an expected error (one line on stderr), 130 after Ctrl-C, 141 when
-nobody reads the output any more, as usual for programs in a pipe.
+Exit status: 0 when all went well, 1 when `doctor` warns or `replay` finds a difference, 2 after an expected error (one
+line on stderr), 130 after Ctrl-C, 141 when nobody reads the output any more, as usual for programs in a pipe.
 """
 
 from __future__ import annotations

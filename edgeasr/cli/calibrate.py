@@ -81,7 +81,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     parser.add_argument(
-        "--pictures", type=Path, metavar="DIR", help="write a reliability diagram (SVG) for each row of the report"
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="with --report: write a reliability diagram (SVG) for each row of the report",
     )
 
 
@@ -98,6 +101,8 @@ def run(args: argparse.Namespace) -> int:
         if path is not None and not path.parent.is_dir():  # told now, not after minutes of work
             raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}")
     reporting = args.report is not None
+    if args.pictures is not None and not reporting:
+        raise ConfigError("--pictures goes with --report: the diagrams are of what it measures")
     folder = find_bundle(args.model)
     normalise = normaliser(read_bundle(folder).language)
     data = args.data or data_dir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 import signal
@@ -35,11 +36,13 @@ def add_recognizer_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of the model (default: 1)")
 
 
-def add_context_arguments(parser: argparse.ArgumentParser) -> None:
+def add_context_arguments(
+    parser: argparse.ArgumentParser,
+    *,
+    lm_help: str = "a language model, or 'none' (default: the one of the bundle, if there is one)",
+) -> None:
     """Adds the options that tell what a search may know besides the sound; `load_recognizer` reads them."""
-    parser.add_argument(
-        "--lm", metavar="FILE", help="a language model, or 'none' (default: the one of the bundle, if there is one)"
-    )
+    parser.add_argument("--lm", metavar="FILE", help=lm_help)
     parser.add_argument("--lm-weight", type=float, metavar="W", help="weight of the language model")
     parser.add_argument("--word-bonus", type=float, metavar="B", help="added to the score for each word")
     parser.add_argument(
@@ -114,13 +117,14 @@ def endpoint_config(args: argparse.Namespace, default: EndpointConfig | None = N
     Raises:
         ConfigError: A value that cannot work.
     """
-    from edgeasr.endpoint import EndpointConfig
+    from edgeasr.endpoint import LONGEST_SILENCE_S, EndpointConfig
 
     config = EndpointConfig() if default is None else default
     if args.min_silence is not None:
         # In noise it takes as much longer as by default.
         longer_s = config.min_silence_in_noise_s - config.min_silence_s
-        config = replace(config, min_silence_s=args.min_silence, min_silence_in_noise_s=args.min_silence + longer_s)
+        in_noise_s = max(args.min_silence, min(args.min_silence + longer_s, LONGEST_SILENCE_S))
+        config = replace(config, min_silence_s=args.min_silence, min_silence_in_noise_s=in_noise_s)
     if args.longest_utterance is not None:
         config = replace(config, longest_utterance_s=args.longest_utterance)
     return config
@@ -249,6 +253,14 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not at least 1")
     return number
+
+
+def duration(text: str) -> float:
+    """A number of seconds above zero, for argparse."""
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds above 0")
+    return seconds
 
 
 def probability(text: str) -> float:

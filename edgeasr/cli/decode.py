@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logits", action="store_true", help="the rows are not normalised")
     parser.add_argument("--beam-size", type=positive, metavar="N", help="texts that the search keeps (default: 8)")
     parser.add_argument("--format", choices=("text", "json"), default="text", help="json has all that is known")
-    add_context_arguments(parser)
+    add_context_arguments(parser, lm_help="a language model (default: none)")
 
 
 def run(args: argparse.Namespace) -> int:

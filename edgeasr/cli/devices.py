@@ -7,7 +7,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
-from edgeasr.cli.common import fail, positive, quiet_libraries
+from edgeasr.cli.common import duration, fail, positive, quiet_libraries
 
 if TYPE_CHECKING:
     from edgeasr.events import DeviceEvent
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="show how loud it is at the default microphone, or at this one (number, name or a part of it)",
     )
     parser.add_argument("--channel", type=positive, metavar="N", help="meter channel N alone, counted from 1")
-    parser.add_argument("--seconds", type=float, metavar="S", help="stop after S seconds instead of at Ctrl-C")
+    parser.add_argument("--seconds", type=duration, metavar="S", help="stop after S seconds instead of at Ctrl-C")
 
 
 def run(args: argparse.Namespace) -> int:

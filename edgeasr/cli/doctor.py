@@ -16,7 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeasr.cli.common import add_recognizer_arguments, load_recognizer, positive, printable, quiet_libraries
+from edgeasr.cli.common import (
+    add_recognizer_arguments,
+    duration,
+    load_recognizer,
+    positive,
+    printable,
+    quiet_libraries,
+)
 from edgeasr.doctor import (
     FAILURE,
     OK,
@@ -52,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="NUMBER|NAME", help="the microphone (default: the system's)")
     parser.add_argument("--channel", type=positive, metavar="N", help="its channel N alone, counted from 1")
-    parser.add_argument("--seconds", type=float, default=4.0, metavar="S", help="record for S seconds (%(default)s)")
+    parser.add_argument("--seconds", type=duration, default=4.0, metavar="S", help="record for S seconds (%(default)s)")
     parser.add_argument("--no-microphone", action="store_true", help="leave the microphone out")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_recognizer_arguments(parser)

@@ -43,8 +43,8 @@ def ctc_loss(
         blank_id: the token that stands for nothing.
 
     Returns:
-        The summed loss of the batch divided by its number of target tokens; rows too short for their targets add
-        nothing.
+        The summed loss of the batch divided by its number of target tokens, at least one; rows too short for their
+        targets add nothing.
     """
     if not len(lengths):
         return log_probs_BTV.sum()
@@ -57,7 +57,7 @@ def ctc_loss(
         reduction="sum",
         zero_infinity=True,
     )
-    return total / token_lengths.sum()
+    return total / token_lengths.sum().clamp(min=1)
 
 
 def soft_label_loss(

@@ -353,6 +353,7 @@ def test_what_the_command_refuses(data: Path, copy: Path, capsys: pytest.Capture
         (["--sets", "librispeech.dev", "--mode", "fast"], "mode 'fast' is not one that"),
         (["--sets", "librispeech.dev", "--snr", "--limit", "2", "--mode", "beam"], "too few to fit a calibration on"),
         (["--sets", "librispeech.dev", "--mode", "lexicon"], "mode 'lexicon' is not one that"),
+        (["--sets", "librispeech.dev", "--pictures", "pictures"], "--pictures goes with --report"),
         (["--json", "/nowhere/x.json"], "there is no folder /nowhere"),
     ):
         assert main([*args, *options]) == 2

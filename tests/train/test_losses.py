@@ -41,6 +41,14 @@ def test_equals_the_sum_over_all_alignments_per_token():
     assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_clips_in_which_nobody_speaks_are_all_blank():
+    log_probs = torch.randn(2, 4, 3).log_softmax(-1)
+    nothing = torch.tensor([], dtype=torch.int64)
+    loss = ctc_loss(log_probs, torch.tensor([4, 3]), nothing, torch.tensor([0, 0]), blank_id=0)
+    expected = -(log_probs[0, :, 0].sum() + log_probs[1, :3, 0].sum())
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_a_target_that_does_not_fit_adds_nothing():
     log_probs = torch.randn(1, 2, 3).log_softmax(-1).requires_grad_()
     loss = ctc_loss(log_probs, torch.tensor([2]), torch.tensor([1, 1]), torch.tensor([2]), blank_id=0)
