@@ -102,12 +102,14 @@ class SessionRecorder:
                 self._pack()
 
     def _pack(self) -> None:
+        packed = self._folder / "packed.zip"
         try:
-            with zipfile.ZipFile(self.path, "w", zipfile.ZIP_DEFLATED) as archive:
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
                 for name in FILES:
                     archive.write(self._folder / name, name)
-        except OSError:
-            self.path.unlink(missing_ok=True)
+            packed.replace(self.path)
+        except BaseException:  # Ctrl-C among them
+            packed.unlink(missing_ok=True)
             raise
         shutil.rmtree(self._folder)
 
@@ -181,12 +183,16 @@ class Session:
             InputError: The file is damaged.
         """
         with _reading(self.path) as archive, archive.open(SOUND_FILE) as sound:
-            for record in _records(archive, BLOCKS_FILE):
+            for number, record in enumerate(_records(archive, BLOCKS_FILE), 1):
+                where = f"{self.path}: {BLOCKS_FILE}:{number}"
                 kind = DEVICE_EVENTS.get(str(record.get("event")))
                 if kind is not None:
-                    yield kind(**{field.name: record[field.name] for field in fields(kind)})
+                    yield _device_event(kind, record, where)
                     continue
-                size = record["num_samples"] * SAMPLE_TYPE.itemsize
+                num_samples = record["num_samples"]
+                if type(num_samples) is not int or num_samples < 0:
+                    raise InputError(f"{where}: num_samples is {num_samples!r}")
+                size = num_samples * SAMPLE_TYPE.itemsize
                 samples = sound.read(size)
                 if len(samples) != size:
                     raise InputError(f"{self.path}: {SOUND_FILE} is shorter than {BLOCKS_FILE} says")
@@ -212,8 +218,11 @@ def read_session(path: str | Path) -> Session:
             raise InputError(
                 f"{path} is of version {description.get('version')!r} of the format, this edgeasr knows {VERSION}"
             )
-        if not isinstance(description.get("sample_rate"), int):
+        if type(description.get("sample_rate")) is not int or description["sample_rate"] < 1:
             raise InputError(f"{path}: {DESCRIPTION_FILE} has no sample rate")
+        for name in ("versions", "bundle", "options", "files"):
+            if not isinstance(description.get(name, {}), dict):
+                raise InputError(f"{path}: {DESCRIPTION_FILE}: {name} is {description[name]!r}, not an object")
         return Session(
             path=path,
             description=description,
@@ -265,6 +274,16 @@ def first_difference(
         if one != other:
             return place, one, other
     return None
+
+
+def _device_event(kind: type[DeviceEvent], record: Mapping[str, Any], where: str) -> DeviceEvent:
+    given: dict[str, Any] = {}
+    for field in fields(kind):
+        value = given[field.name] = record[field.name]
+        # Annotations are texts here.
+        if isinstance(value, bool) or not isinstance(value, str if field.type == "str" else (int, float)):
+            raise InputError(f"{where}: {field.name} is {value!r}")
+    return kind(**given)
 
 
 @contextmanager

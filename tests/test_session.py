@@ -12,9 +12,10 @@ import pytest
 
 from edgeasr.errors import InputError
 from edgeasr.events import DeviceLost, DeviceRestored, Final, Overflow, SpeechStarted
-from edgeasr.session import SessionRecorder, event_record, first_difference, read_session
+from edgeasr.session import FILES, SessionRecorder, event_record, first_difference, read_session
 from edgeasr.types import Partial, Segment, Word
 
+HEAD = b'{"format": "edgeasr-session", "version": 1, "sample_rate": %s}'
 WORD = Word("hello", 0.1, 0.5, 0.25)
 EVENTS = (
     SpeechStarted(time_s=0.4, start=0.1),
@@ -101,6 +102,22 @@ def test_a_full_disk_ends_the_recording_alone(tmp_path: Path, caplog: pytest.Log
     assert (tmp_path / "session.zip.part" / "blocks.jsonl").exists()
 
 
+def test_ctrl_c_while_packing_leaves_what_was_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "session.zip"
+    writing = zipfile.ZipFile.write
+
+    def interrupted(archive: zipfile.ZipFile, file: Path, name: str) -> None:
+        writing(archive, file, name)
+        if name == "sound.f32":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(zipfile.ZipFile, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        record(path)
+    assert not path.exists()
+    assert {file.name for file in (tmp_path / "session.zip.part").iterdir()} == set(FILES)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -108,6 +125,14 @@ def test_a_full_disk_ends_the_recording_alone(tmp_path: Path, caplog: pytest.Log
         ({"session.json": b"{"}, "session.json is damaged"),
         ({"session.json": b'{"format": "edgeasr-session", "version": 99}'}, "of version 99"),
         ({"session.json": b'{"format": "edgeasr-session", "version": 1}'}, "no sample rate"),
+        ({"session.json": HEAD % b'"16000"'}, "no sample rate"),
+        ({"session.json": HEAD % b"0"}, "no sample rate"),
+        ({"session.json": HEAD % b'1, "versions": null'}, "versions is None"),
+        ({"session.json": HEAD % b'1, "bundle": []'}, r"bundle is \[\]"),
+        ({"blocks.jsonl": b'{"at_s": 0, "num_samples": "x"}\n'}, r"blocks\.jsonl:1: num_samples is 'x'"),
+        ({"blocks.jsonl": b'{"at_s": 0, "num_samples": -1}\n'}, r"blocks\.jsonl:1: num_samples is -1"),
+        ({"blocks.jsonl": b'{"at_s": 0}\n'}, "num_samples"),
+        ({"blocks.jsonl": b'{"at_s": 0, "event": "Overflow", "time_s": 1, "lost_s": null}\n'}, "lost_s is None"),
         ({"blocks.jsonl": b"[]\n"}, r"blocks\.jsonl:1: expected an object"),
         ({"events.jsonl": b"{}\n{\n"}, r"events\.jsonl:2"),
         ({"events.jsonl": None}, "damaged"),
@@ -122,7 +147,7 @@ def test_damage_is_told(tmp_path: Path, change: dict[str, bytes | None], message
             if content is not None:
                 target.writestr(name, content)
     with pytest.raises(InputError, match=message):
-        read_session(damaged)
+        list(read_session(damaged).blocks())
 
 
 def test_missing_sound_is_told(tmp_path: Path) -> None:
