@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,9 +16,14 @@ import pytest
 import soundfile
 
 from edgeasr.cli import main
-from edgeasr.events import Overflow
+from edgeasr.cli.listen import arguments_of, describe_listening, start_listening
+from edgeasr.cli.replay import changes, gaps_of, tell_losses
+from edgeasr.errors import InputError
+from edgeasr.events import DeviceLost, DeviceRestored, Final, Overflow
+from edgeasr.recognizer import Recognizer
 from edgeasr.session import read_session
 from edgeasr.train.manifest import read_manifest
+from edgeasr.types import Segment, Word
 
 RATE = 16000
 
@@ -119,11 +127,166 @@ def test_lost_words_are_blamed_on_a_stage(
     second = [word["text"] for word in believed(path) if word["start"] >= gap_s]
     reference = [*first[:3], "zyzzyva", *first[3:], "he", "was", *second]
     assert main(["replay", str(path), "--reference", " ".join(reference)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    stages = {line.split()[5].rstrip(":").strip("'"): line.split()[4] for line in lines[1:-1]}
+    output = capsys.readouterr().out
+    stages, lines = blamed(output), output.splitlines()
     assert stages["zyzzyva"] == "model"
     assert stages["he"] == "microphone"
     assert lines[-1].endswith("all as they were recorded")
+
+
+def blamed(output: str) -> dict[str, str]:
+    """The stage of each word that was lost."""
+    return {line.split()[5].rstrip(":").strip("'"): line.split()[4] for line in output.splitlines() if " s  " in line}
+
+
+def test_each_stage_is_blamed(
+    session: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A recogniser that hears a word when the stage that the word is named after cannot lose it."""
+    stages = ["wake", "confidence", "grammar", "gate", "endpoint", "tail", "beam", "model"]
+    said = ["anchor", "microphone", "bound", *stages]
+
+    class Fake:
+        bundle = Recognizer().bundle
+        decoder = Recognizer().decoder
+
+        def __init__(self, args: argparse.Namespace) -> None:
+            self.args = args
+
+        def listen(self, source: Any, *, wake: Any = None, grammar: Any = None, **options: Any) -> list[Final]:
+            assert options["sample_rate"] == RATE
+            endpoint = options["endpoint"]
+            sure = not options["min_segment_confidence"] and not self.args.min_confidence
+            there = {
+                "wake": wake is None,
+                "confidence": wake is None and sure,
+                "grammar": wake is None and sure and grammar is None,
+                "gate": sure and endpoint is not None and endpoint.gate is None,
+                "endpoint": sure and endpoint is None,
+                "tail": sure and len(list(source)) > len(blocks),
+                "beam": sure and self.args.decoder == "beam" and self.args.beam_size > self.decoder.beam.beam_size,
+                "model": False,
+                "microphone": False,
+            }
+            words = [Word(word, at, at + 0.8, 0.5) for at, word in enumerate(said) if there.get(word, True)]
+            segment = Segment("", words[0].start, words[-1].end, tuple(words))
+            return [Final(time_s=11.0, segment=segment)]
+
+    recorded = read_session(session)
+    blocks = list(recorded.blocks())
+    args = argparse.Namespace(
+        **{**vars(arguments_of(recorded.description, session.parent / "profile")), "wake": "anchor"},
+    )
+    args.min_confidence = args.min_segment_confidence = 0.3
+    Path(args.grammar).write_text("intent light:\n  turn on the light\n")
+    monkeypatch.setattr("edgeasr.cli.replay.load_recognizer", Fake)
+    fake: Any = Fake(args)
+    events = [
+        *start_listening(args, fake, blocks, sample_rate=RATE),
+        Overflow(time_s=1.8, lost_s=0.8),
+    ]
+    tell_losses(args, fake, recorded, events, " ".join(said))
+    assert blamed(capsys.readouterr().out) == {stage: stage for stage in ["microphone", *stages]}
+
+
+@pytest.mark.parametrize(
+    ("options", "stage"),
+    [
+        (["--wake", "turn on the light"], "wake"),
+        (["--min-confidence", "1"], "confidence"),
+        (["--min-segment-confidence", "1"], "confidence"),
+    ],
+)
+def test_what_was_not_to_be_believed_is_not_the_models(
+    options: list[str],
+    stage: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("edgeasr.microphone.Microphone", FakeMicrophone)
+    plain, path = tmp_path / "plain.zip", tmp_path / "session.zip"
+    assert main(["listen", "--record", str(plain), "--profile", "none"]) == 0
+    assert main(["listen", "--record", str(path), "--profile", "none", *options]) == 0
+    capsys.readouterr()
+    said = [word["text"] for word in believed(plain)]
+    assert main(["replay", str(path), "--reference", ", ".join(said).upper() + "."]) == 0
+    output = capsys.readouterr().out
+    assert set(blamed(output).values()) == {stage}
+
+
+def test_a_device_that_does_not_come_back() -> None:
+    lost, back = DeviceLost(time_s=2.0, message=""), DeviceRestored(time_s=3.0, name="", lost_s=1.0)
+    overflow = Overflow(time_s=1.0, lost_s=0.5)
+    assert gaps_of([overflow, lost, back], 9.0) == [(0.5, 1.0), (2.0, 3.0)]
+    assert gaps_of([lost, back, replace(lost, time_s=5.0), replace(overflow, time_s=6.0)], 9.0) == [
+        (2.0, 3.0),
+        (5.5, 6.0),
+        (5.0, 9.0),
+    ]
+
+
+def test_references_are_read_with_care(session: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    for options, message in (
+        (["--reference", ""], "no word in the reference"),
+        (["--reference", " ... "], "no word in the reference"),
+        (["--reference-file", str(tmp_path / "latin")], "latin is no text in UTF-8"),
+    ):
+        assert main(["replay", str(session), *options]) == 2
+        error = capsys.readouterr().err
+        assert (message in error, error.count("\n")) == (True, 1)
+    for options in (["--json", "--reference", "a"], ["--reference", "a", "--reference-file", "b"]):
+        with pytest.raises(SystemExit):
+            main(["replay", str(session), *options])
+
+
+def test_files_of_a_session_are_in_utf_8(session: Path, tmp_path: Path) -> None:
+    description = read_session(session).description
+    args = arguments_of({**description, "files": {"hotwords": "café"}}, tmp_path / "profile")
+    assert Path(args.hotwords).read_bytes() == "café".encode()
+    (tmp_path / "latin").write_bytes(b"caf\xe9")
+    args.hotwords = str(tmp_path / "latin")
+    with pytest.raises(InputError, match="latin is no text in UTF-8"):
+        describe_listening(args, Recognizer(), RATE)
+
+
+def test_paths_and_the_language_model_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("edgeasr.microphone.Microphone", FakeMicrophone)
+    shutil.copytree(Recognizer().bundle.path, tmp_path / "copy")
+    (tmp_path / "elsewhere").mkdir()
+    arpa = "\\data\\\nngram 1=3\n\n\\1-grams:\n-1\t<unk>\n-1\t</s>\n-99\t<s>\n\n\\end\\\n"
+    (tmp_path / "some.arpa").write_text(arpa)
+    monkeypatch.chdir(tmp_path)
+    options = ["--profile", "none", "--model", "copy", "--lm", "some.arpa"]
+    assert main(["listen", "--record", "session.zip", *options]) == 0
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    capsys.readouterr()
+    session = read_session(tmp_path / "session.zip")
+    recognizer = Recognizer(tmp_path / "copy")
+    assert session.description["options"]["model"] == str(tmp_path / "copy")
+    assert main(["replay", str(session.path)]) == 0
+    assert "versions and bundle are the same" in changes(session, recognizer)[0]
+    (tmp_path / "some.arpa").write_text(arpa.replace("-1\t", "-2\t"))
+    assert changes(session, recognizer) == [f"the language model {tmp_path / 'some.arpa'} is another one"]
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("options", {"min_silence": "x"}),
+        ("options", {"threads": None}),
+        ("options", {"model": 3}),
+        ("files", {"grammar": 3}),
+        ("files", {"../a": ""}),
+    ],
+)
+def test_damaged_descriptions_are_told(name: str, change: dict[str, Any], session: Path, tmp_path: Path) -> None:
+    description = dict(read_session(session).description)
+    with pytest.raises(InputError, match="the session"):
+        arguments_of({**description, name: {**description[name], **change}}, tmp_path / "profile")
 
 
 @pytest.mark.parametrize("option", [[], ["--reference", "a"]])

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from edgeasr.cli.common import (
@@ -35,12 +36,25 @@ if TYPE_CHECKING:
     from edgeasr.recognizer import Recognizer
     from edgeasr.wake import WakeConfig
 
-# What a session keeps of the arguments: values, and texts that are in files.
-OPTIONS = (
-    *("model", "decoder", "beam_size", "threads", "lm", "lm_weight", "word_bonus", "hotword_boost", "nbest"),
-    *("min_confidence", "min_segment_confidence", "unsure_mark", "min_silence", "longest_utterance"),
-    *("wake", "wake_cost"),
-)
+# What a session keeps of the arguments: values and the kind of each, and texts that are in files.
+OPTIONS: dict[str, type | UnionType] = {
+    "model": str | None,
+    "decoder": str | None,
+    "beam_size": int | None,
+    "threads": int,
+    "lm": str | None,
+    "lm_weight": float | int | None,
+    "word_bonus": float | int | None,
+    "hotword_boost": float | int | None,
+    "nbest": int | None,
+    "min_confidence": float | int,
+    "min_segment_confidence": float | int | None,
+    "unsure_mark": str | None,
+    "min_silence": float | int | None,
+    "longest_utterance": float | int | None,
+    "wake": str | None,
+    "wake_cost": float | int | None,
+}
 FILE_OPTIONS = ("lexicon", "hotwords", "grammar")
 
 
@@ -156,20 +170,56 @@ def _wake_config(args: argparse.Namespace) -> WakeConfig | None:
 
 
 def describe_listening(args: argparse.Namespace, recognizer: Recognizer, sample_rate: int) -> dict[str, Any]:
-    """What `arguments_of` needs to listen again in the same way, as JSON can say it: options, files and bundle."""
+    """What `arguments_of` needs to listen again in the same way, as JSON can say it: options, files and bundle.
+
+    Raises:
+        InputError: A file that is no text in UTF-8.
+    """
+    from edgeasr.bundle import list_bundles
+    from edgeasr.recognizer import NO_LM
+
     folder = profile_folder(args)
-    files = {name: Path(path).read_text() for name in FILE_OPTIONS if (path := getattr(args, name)) is not None}
+    files = {name: read_text(Path(path)) for name in FILE_OPTIONS if (path := getattr(args, name)) is not None}
     if folder is not None:
         for name in PROFILE_FILES:
             if (folder / name).is_file():
-                files[f"profile/{name}"] = (folder / name).read_text()
+                files[f"profile/{name}"] = read_text(folder / name)
     bundle = recognizer.bundle
+    options = {name: getattr(args, name) for name in OPTIONS}
+    if options["model"] is not None and list_bundles().get(options["model"]) != bundle.path:
+        options["model"] = str(bundle.path.resolve())
+    lm_sha256 = None
+    if options["lm"] not in (None, NO_LM):
+        options["lm"] = str(Path(options["lm"]).resolve())
+        lm_sha256 = sha256(Path(options["lm"]))
     return {
         "sample_rate": sample_rate,
-        "options": {name: getattr(args, name) for name in OPTIONS},
+        "options": options,
         "files": files,
         "bundle": {"name": bundle.name, "files": {name: file.sha256 for name, file in bundle.files.items()}},
+        "lm_sha256": lm_sha256,
     }
+
+
+def sha256(path: Path) -> str:
+    """The checksum of a file."""
+    from hashlib import file_digest
+
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def read_text(path: Path) -> str:
+    """The text of a file.
+
+    Raises:
+        InputError: It is not in UTF-8.
+        OSError: There is no such file.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8: {error}") from error
 
 
 def arguments_of(description: Mapping[str, Any], folder: Path) -> argparse.Namespace:
@@ -180,11 +230,14 @@ def arguments_of(description: Mapping[str, Any], folder: Path) -> argparse.Names
         folder: Where to put the files that belong to them.
 
     Raises:
-        InputError: The description lacks something.
+        InputError: The description lacks something, or it is damaged.
     """
     options, files = description.get("options"), description.get("files")
-    if not isinstance(options, dict) or not isinstance(files, dict) or not options.keys() >= set(OPTIONS):
+    if not isinstance(options, dict) or not isinstance(files, dict) or not options.keys() >= OPTIONS.keys():
         raise InputError("the session does not say how was listened; this edgeasr knows another kind of session")
+    for name, kind in OPTIONS.items():
+        if isinstance(options[name], bool) or not isinstance(options[name], kind):
+            raise InputError(f"the session is damaged: its option {name} is {options[name]!r}")
     args = argparse.Namespace(**{name: options[name] for name in OPTIONS})
     (folder / "profile").mkdir()
     for name in FILE_OPTIONS:
@@ -193,7 +246,9 @@ def arguments_of(description: Mapping[str, Any], folder: Path) -> argparse.Names
     for name, text in files.items():
         if name not in FILE_OPTIONS and name not in {f"profile/{file}" for file in PROFILE_FILES}:
             raise InputError(f"the session has a file {name!r}, which is none of a listener's")
-        (folder / name).write_text(text)
+        if not isinstance(text, str):
+            raise InputError(f"the session is damaged: its file {name} is {text!r}, not a text")
+        (folder / name).write_text(text, encoding="utf-8", errors="replace")
     return args
 
 
