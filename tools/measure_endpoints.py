@@ -317,7 +317,7 @@ def hour(args: argparse.Namespace, recognizer: Recognizer, config: EndpointConfi
         counts[type(event)] += 1
         progress.update(listener.heard_s, HOUR_S)
         if after_five_minutes is None and listener.heard_s >= FIVE_MINUTES_S:
-            after_five_minutes = resident_mb()
+            after_five_minutes = own_mb()
         if listener.heard_s >= HOUR_S:
             listener.stop()
     progress.clear()
@@ -327,7 +327,7 @@ def hour(args: argparse.Namespace, recognizer: Recognizer, config: EndpointConfi
         "started": counts[SpeechStarted],
         "ended": ended,
         "partials": counts[Partial],
-        "growth_mb": round(resident_mb() - (after_five_minutes or 0.0), 2),
+        "growth_mb": round(own_mb() - (after_five_minutes or 0.0), 2),
     }
 
 
@@ -340,19 +340,19 @@ def cycles(args: argparse.Namespace, recognizer: Recognizer, config: EndpointCon
     ended, begin = 0, 0.0
     for number in range(NUM_CYCLES):
         if number == NUM_CYCLES // 10:
-            begin = resident_mb()
+            begin = own_mb()
         stream.accept(sound)
         ended += sum(isinstance(event, (Final, Rejected)) for event in stream.take_events())
         stream.reset()
         progress.update(number, NUM_CYCLES)
     progress.clear()
-    return {"cycles": NUM_CYCLES, "utterances": ended, "growth_mb": round(resident_mb() - begin, 2)}
+    return {"cycles": NUM_CYCLES, "utterances": ended, "growth_mb": round(own_mb() - begin, 2)}
 
 
-def resident_mb() -> float:
-    """Memory that the process holds now."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize() / 1e6
+def own_mb() -> float:
+    """Memory of the process now, without the pages of files that it has mapped, such as the language model's."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return (int(resident) - int(shared)) * resource.getpagesize() / 1e6
 
 
 def listen(recognizer: Recognizer, config: EndpointConfig, sound: Waveform) -> list[tuple[Event, float]]:
