@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgeasr.errors import ConfigError, InputError
+from edgeasr.files import write_whole
 
 if TYPE_CHECKING:
     from edgeasr.decoder import DecodingContext
@@ -255,22 +256,7 @@ def _changing(name: str, folder: str | Path | None) -> Iterator[list[str]]:
         lines = list(before)
         yield lines
         if lines != before:
-            _write(folder / name, "".join(f"{line}\n" for line in lines))
-
-
-def _write(path: Path, text: str) -> None:
-    """Replaces a file whole: what was there stays until all of the new is on the disk."""
-    import tempfile
-
-    with tempfile.NamedTemporaryFile("wb", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink()
-            raise
+            write_whole(folder / name, "".join(f"{line}\n" for line in lines))
 
 
 def _lines(path: Path) -> list[str]:
