@@ -55,6 +55,8 @@ class DataConfig:
     join_probability: float = 0.3
     join_below_s: float = 6.0
     maximum_pause_s: float = 0.6
+    # So many epochs go from short to long; none for a student that is trained already.
+    curriculum_epochs: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
 
 
@@ -222,9 +224,10 @@ class Dataset:
     def plan(self, epoch: int) -> list[list[list[int]]]:
         """The batches of an epoch: each a list of items, each item one clip or several to be joined.
 
-        The first epoch goes from short to long (Amodei et al. 2016), which shortens the time until CTC leaves its
-        all-blank plateau; later ones are shuffled, with items of like length in a batch.
+        The first epochs (`curriculum_epochs`) go from short to long (Amodei et al. 2016), which shortens the time until
+        CTC leaves its all-blank plateau; later ones are shuffled, with items of like length in a batch.
         """
+        shuffled = epoch >= self.config.curriculum_epochs
         rng = np.random.default_rng([self.seed, epoch])
         repeats = np.asarray(self.repeats)
         counts = np.floor(repeats + rng.random(repeats.size)).astype(int)
@@ -239,7 +242,7 @@ class Dataset:
                 pending = []
             pending.append(clip)
             short = self.durations_s[pending].sum() < self.config.join_below_s
-            if not (epoch > 0 and short and rng.random() < self.config.join_probability):
+            if not (shuffled and short and rng.random() < self.config.join_probability):
                 items.append(pending)
                 pending = []
         if pending:
@@ -258,7 +261,7 @@ class Dataset:
             batch.append(item)
             longest = max(longest, item_s)
         batches.append(batch)
-        if epoch > 0:
+        if shuffled:
             batches = [batches[i] for i in rng.permutation(len(batches))]
         return batches
 

@@ -59,6 +59,12 @@ def test_every_clip_is_heard_once_an_epoch_and_batches_keep_their_size(dataset):
     assert any(len(item) > 1 for batch in dataset.plan(1) for item in batch)
 
 
+def test_without_a_curriculum_the_first_epoch_is_shuffled_too(dataset):
+    sorted_s = [dataset.durations_s[batch[0]].sum() for batch in dataset.plan(0)]
+    dataset.config = replace(dataset.config, curriculum_epochs=0)
+    assert [dataset.durations_s[batch[0]].sum() for batch in dataset.plan(0)] != sorted_s
+
+
 def test_a_batch_is_padded_with_silence_to_whole_chunks(dataset):
     batch = dataset.collate([[0], [1, 2]], np.random.default_rng(0))
     rows, frames, bins = batch.features.shape
