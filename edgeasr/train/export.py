@@ -23,7 +23,7 @@ from edgeasr.bundle import Bundle, ModelConfig, StateConfig, write_bundle
 from edgeasr.errors import ConfigError, MissingDependencyError
 from edgeasr.tokens import TokenTable
 from edgeasr.train.recipe import Recipe
-from edgeasr.train.student import Student
+from edgeasr.train.student import Student, StudentConfig
 
 OPSET = 17
 INPUT = "features"
@@ -64,7 +64,15 @@ def export_bundle(
 
     Returns:
         The bundle, read back.
+
+    Raises:
+        ConfigError: The student hears whole clips and cannot stream.
     """
+    if not student.config.streams:
+        raise ConfigError(
+            f"{recipe.name} cannot stream: full_attention and centred_convolutions hear the whole clip. It can teach a "
+            'student that does ([teacher] kind = "student")'
+        )
     model = ModelConfig(
         file=f"model.{precision}.onnx",
         weights_file=f"model.{precision}.weights",
@@ -206,7 +214,8 @@ def load_student(checkpoint_path: Path, recipe: Recipe) -> tuple[Student, int]:
     if not checkpoint_path.is_file():
         raise ConfigError(f"no checkpoint at {checkpoint_path}; train first")
     checkpoint = torch.load(checkpoint_path, map_location="cpu", weights_only=True)
-    if checkpoint["recipe"]["student"] != dataclasses.asdict(recipe.student):
+    # What a checkpoint does not name came later, and was then as it is by default.
+    if {**dataclasses.asdict(StudentConfig()), **checkpoint["recipe"]["student"]} != dataclasses.asdict(recipe.student):
         raise ConfigError(
             f"{checkpoint_path} holds another student than the recipe's: {checkpoint['recipe']['student']}"
         )

@@ -11,6 +11,9 @@ fixed number of frames to its left (cached keys and values), convolutions see th
 masked by length: what lies before the start is the initial state (zeros), what lies after the end is features of
 digital silence, in training and at run time alike.
 
+A student that only teaches need not stream: with `full_attention` and `centred_convolutions` it hears the whole clip at
+once, in the same forward function and with the same names of its weights.
+
 Shape suffixes: B batch, T block frames, F feature frames, M mel bins, D model width, H heads, K head width,
 V vocabulary.
 """
@@ -30,7 +33,13 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class StudentConfig:
-    """Sizes of the student; frames are block frames (40 ms with a hop of 10 ms)."""
+    """Sizes of the student; frames are block frames (40 ms with a hop of 10 ms).
+
+    Attributes:
+        full_attention: Each frame sees the whole clip; `left_context_frames` is not used, and `chunk_frames` only says
+            to what length clips are padded.
+        centred_convolutions: Those of the blocks see as much after a frame as before it.
+    """
 
     num_mel_bins: int = 80
     vocab_size: int = 29
@@ -44,14 +53,28 @@ class StudentConfig:
     left_context_frames: int = 50
     emissions_per_frame: int = 2
     intermediate_block: int = 5
+    full_attention: bool = False
+    centred_convolutions: bool = False
 
     def __post_init__(self) -> None:
         if self.dim % (2 * self.num_heads):
             raise ConfigError(f"dim must be a multiple of twice num_heads ({2 * self.num_heads}), got {self.dim}")
         if self.num_mel_bins % 4:
             raise ConfigError(f"num_mel_bins must be a multiple of 4, got {self.num_mel_bins}")
+        if self.centred_convolutions and self.kernel_size % 2 == 0:
+            raise ConfigError(f"kernel_size must be odd for centred_convolutions, got {self.kernel_size}")
         if not 0 < self.intermediate_block < self.num_blocks:
             raise ConfigError(f"intermediate_block must lie in 1..{self.num_blocks - 1}, got {self.intermediate_block}")
+
+    @property
+    def streams(self) -> bool:
+        """Whether it can go on from a state: nothing that it says depends on later chunks."""
+        return not (self.full_attention or self.centred_convolutions)
+
+    @property
+    def past_frames(self) -> int:
+        """Frames before the first that a convolution needs."""
+        return self.kernel_size // 2 if self.centred_convolutions else self.kernel_size - 1
 
     @property
     def chunk_feature_frames(self) -> int:
@@ -102,8 +125,8 @@ class FeedForward(nn.Module):
         return 0.5 * y_BTD
 
 
-class ChunkedAttention(nn.Module):
-    """Self-attention over the chunk and its left context, with rotary positions (Su et al. 2021).
+class Attention(nn.Module):
+    """Self-attention over chunk and left context, or over the whole clip, with rotary positions (Su et al. 2021).
 
     Keys are cached before rotation, so that positions are counted from the start of the cache and a stream of any
     length uses the same few.
@@ -135,8 +158,8 @@ class ChunkedAttention(nn.Module):
         return y_BTD, key[:, :, -left:], value[:, :, -left:]
 
 
-class CausalConvolution(nn.Module):
-    """The conformer's convolution module with a causal depthwise kernel; the cache holds its past inputs."""
+class Convolution(nn.Module):
+    """The conformer's convolution module with a causal or centred kernel; the cache holds its past inputs."""
 
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
@@ -145,10 +168,13 @@ class CausalConvolution(nn.Module):
         self.depthwise = nn.Conv1d(config.dim, config.dim, config.kernel_size, groups=config.dim)
         self.inner_norm = nn.LayerNorm(config.dim)
         self.output = nn.Linear(config.dim, config.dim)
+        self.future_frames = config.kernel_size - 1 - config.past_frames
 
     def forward(self, x_BTD: Tensor, cache_BDT: Tensor) -> tuple[Tensor, Tensor]:
         gated_BDT = F.glu(self.gate(self.norm(x_BTD)), dim=-1).transpose(1, 2)
         padded_BDT = torch.cat([cache_BDT.to(gated_BDT.dtype), gated_BDT], dim=2)
+        if self.future_frames:
+            padded_BDT = F.pad(padded_BDT, (0, self.future_frames))
         y_BTD = self.depthwise(padded_BDT).transpose(1, 2)
         return self.output(F.silu(self.inner_norm(y_BTD))), padded_BDT[:, :, -cache_BDT.shape[2] :]
 
@@ -159,8 +185,8 @@ class ConformerBlock(nn.Module):
     def __init__(self, config: StudentConfig) -> None:
         super().__init__()
         self.feedforward1 = FeedForward(config)
-        self.attention = ChunkedAttention(config)
-        self.convolution = CausalConvolution(config)
+        self.attention = Attention(config)
+        self.convolution = Convolution(config)
         self.feedforward2 = FeedForward(config)
 
     def forward(
@@ -217,12 +243,13 @@ class Student(nn.Module):
     def initial_state(self, batch_size: int) -> State:
         """The state before any audio: zeros. Names and order are those of the exported graph."""
         c = self.config
+        left = 0 if c.full_attention else c.left_context_frames
         head_dim = c.dim // c.num_heads
         shapes: dict[str, tuple[int, ...]] = {"stem": (batch_size, STEM_CONTEXT, c.num_mel_bins)}
         for i in range(c.num_blocks):
-            shapes[f"key_{i}"] = (batch_size, c.num_heads, c.left_context_frames, head_dim)
-            shapes[f"value_{i}"] = (batch_size, c.num_heads, c.left_context_frames, head_dim)
-            shapes[f"past_{i}"] = (batch_size, c.dim, c.kernel_size - 1)
+            shapes[f"key_{i}"] = (batch_size, c.num_heads, left, head_dim)
+            shapes[f"value_{i}"] = (batch_size, c.num_heads, left, head_dim)
+            shapes[f"past_{i}"] = (batch_size, c.dim, c.past_frames)
         device = self.feature_mean.device
         return {name: torch.zeros(shape, device=device) for name, shape in shapes.items()}
 
@@ -234,7 +261,8 @@ class Student(nn.Module):
             state: as left by the chunks before, or `initial_state`.
 
         Returns:
-            log_probs (B, F / subsampling_factor, V), those of the intermediate head, and the new state.
+            log_probs (B, F / subsampling_factor, V), those of the intermediate head, and the new state: that which was
+            given, where the student does not stream.
         """
         x_BTD, intermediate, new_state = self.encode(features_BFM, state)
         return log_softmax(self.head(x_BTD).float()), intermediate, new_state
@@ -243,8 +271,10 @@ class Student(nn.Module):
         """Like `forward`, but gives what the last block makes, (B, T, D), instead of log-probs."""
         c = self.config
         frames = features_BFM.shape[1] // STEM_STRIDE
-        rotary = rotary_table(c.left_context_frames + frames, c.dim // c.num_heads, features_BFM.device)
-        bias = chunk_bias(frames, c.chunk_frames, c.left_context_frames, features_BFM.device)
+        device = features_BFM.device
+        left = 0 if c.full_attention else c.left_context_frames
+        rotary = rotary_table(left + frames, c.dim // c.num_heads, device)
+        bias = None if c.full_attention else chunk_bias(frames, c.chunk_frames, left, device)
         normalised = (features_BFM - self.feature_mean) * self.feature_scale
         x_BTD, new_features = self.stem(normalised, state["stem"])
         new_state = {"stem": new_features}
@@ -258,7 +288,7 @@ class Student(nn.Module):
                 intermediate = log_softmax(self.intermediate_head(x_BTD).float())
                 prediction = intermediate.exp().reshape(x_BTD.shape[0], frames, -1)
                 x_BTD = x_BTD + self.condition(prediction)
-        return x_BTD, intermediate, new_state
+        return x_BTD, intermediate, new_state if c.streams else state
 
 
 def softmax(x: Tensor) -> Tensor:

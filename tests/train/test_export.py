@@ -78,6 +78,11 @@ def test_a_trained_run_exports_and_transcribes(tone_recipe, tone_data, tmp_path)
     train(recipe, run_dir=tmp_path, data_dir=tone_data, cache_dir=tmp_path / "cache", num_threads=1)
     student, step = load_student(tmp_path / "checkpoint.pt", recipe)
     assert step == recipe.optimizer.steps
+    # Checkpoints of before there were these settings.
+    checkpoint = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    del checkpoint["recipe"]["student"]["full_attention"]
+    torch.save(checkpoint, tmp_path / "old.pt")
+    assert load_student(tmp_path / "old.pt", recipe)[1] == step
     export_bundle(student, recipe, tmp_path / "bundle")
     transcript = Recognizer(tmp_path / "bundle").transcribe(tone_data / "speech" / "0.flac")
     assert transcript.duration > 0.1

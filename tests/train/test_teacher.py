@@ -15,6 +15,7 @@ from edgeasr.errors import ConfigError
 torch = pytest.importorskip("torch")
 
 from edgeasr.train.clips import read_audio, resample  # noqa: E402
+from edgeasr.train.export import export_bundle  # noqa: E402
 from edgeasr.train.loop import train  # noqa: E402
 from edgeasr.train.manifest import read_manifest  # noqa: E402
 from edgeasr.train.recipe import ENGLISH_TOKENS, TokensConfig, read_recipe  # noqa: E402
@@ -133,8 +134,12 @@ def test_the_real_one_hears_what_is_said(data_dir):
             assert said.readings[0] == peer.transcribe(waveform, RATE)
 
 
-def test_a_student_teaches(tone_recipe, tone_data, tmp_path):
-    tone_recipe.write_text(tone_recipe.read_text().replace("steps = 8", "steps = 1"))
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_student_teaches(tone_recipe, tone_data, tmp_path, whole):
+    text = tone_recipe.read_text().replace("steps = 8", "steps = 1")
+    if whole:
+        text = text.replace("[student]\n", "[student]\nfull_attention = true\ncentred_convolutions = true\n")
+    tone_recipe.write_text(text)
     recipe = read_recipe(tone_recipe)
     student = train(recipe, run_dir=tmp_path / "big", data_dir=tone_data, cache_dir=tmp_path / "cache", num_threads=1)
     config = TeacherConfig(kind="student", path="big")
@@ -145,6 +150,9 @@ def test_a_student_teaches(tone_recipe, tone_data, tmp_path):
     assert said.log_probs.shape == (50, 5)
     assert said.features.shape == (25, student.config.dim)
     assert np.exp(said.log_probs).sum(1) == pytest.approx(1.0, abs=1e-5)
+    if whole:
+        with pytest.raises(ConfigError, match="tones cannot stream"):
+            export_bundle(student, recipe, tmp_path / "bundle")
 
 
 def test_a_bundle_teaches_its_texts():
