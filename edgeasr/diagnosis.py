@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from edgeasr.types import Word
 
 MICROPHONE = "microphone"
@@ -84,7 +86,14 @@ def diagnose(
 
 
 def align(reference: Sequence[str], heard: Sequence[str]) -> dict[int, int]:
-    """Pairs words of the reference with those that were heard, with the fewest errors (Levenshtein 1966).
+    """Pairs words of the reference with those that were heard: the fewest errors (Levenshtein 1966), then most pairs.
+
+    Of the ways to turn one into the other with the fewest errors, it is one with the most substitutions. What has no
+    partner in the reference is an insertion, what has none in `heard` a deletion.
+
+    Args:
+        reference: What was said: words, or the characters of a text.
+        heard: What was understood.
 
     Returns:
         The place in `heard` for each place in `reference` that has one: the same word, or one that stands for it.
@@ -93,21 +102,28 @@ def align(reference: Sequence[str], heard: Sequence[str]) -> dict[int, int]:
         >>> align(["turn", "on", "the", "light"], ["turn", "the", "lights"])
         {0: 0, 2: 1, 3: 2}
     """
-    rows = [list(range(len(heard) + 1))]
+    numbers = {word: number for number, word in enumerate(dict.fromkeys([*reference, *heard]))}
+    found = np.array([numbers[word] for word in heard], np.int64)
+    # All errors outweigh the number of words without a partner, which only decides between equals.
+    error = len(reference) + len(heard) + 1
+    alone = error + 1
+    alone_before = alone * np.arange(len(heard) + 1)
+    rows = np.empty((len(reference) + 1, len(heard) + 1), np.int64)
+    rows[0] = alone_before
     for place, word in enumerate(reference, 1):
-        before = rows[-1]
-        row = [place]
-        for other, found in enumerate(heard, 1):
-            row.append(min(before[other - 1] + (word != found), before[other] + 1, row[-1] + 1))
-        rows.append(row)
+        above, row = rows[place - 1], rows[place]
+        row[0] = alone * place
+        np.minimum(above[:-1] + error * (found != numbers[word]), above[1:] + alone, out=row[1:])
+        # From the left: the cheapest cell before, and an insertion for each step from there.
+        row[:] = np.minimum.accumulate(row - alone_before) + alone_before
     pairs: dict[int, int] = {}
     place, other = len(reference), len(heard)
     while place and other:
-        here = rows[place][other]
-        if here == rows[place - 1][other - 1] + (reference[place - 1] != heard[other - 1]):
+        here = rows[place, other]
+        if here == rows[place - 1, other - 1] + error * (reference[place - 1] != heard[other - 1]):
             place, other = place - 1, other - 1
             pairs[place] = other
-        elif here == rows[place - 1][other] + 1:
+        elif here == rows[place - 1, other] + alone:
             place -= 1
         else:
             other -= 1

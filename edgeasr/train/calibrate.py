@@ -25,9 +25,9 @@ from edgeasr.recognizer import NO_LM, Recognizer
 from edgeasr.train.bootstrap import FloatArray
 from edgeasr.train.evaluate import EvaluationSet, Normaliser
 from edgeasr.train.hotwords import choose_hotwords, model_vocabulary, text_vocabulary
-from edgeasr.train.joined import matches
 from edgeasr.train.log_probs import HeardClip
 from edgeasr.train.reliability import IntArray, Judged, Reliability, measure
+from edgeasr.train.score import matches
 from edgeasr.words import WordDecoder
 
 FOLDS = 5

@@ -21,7 +21,7 @@ from edgeasr.train.bootstrap import FloatArray, Interval, resampled_sums
 from edgeasr.train.clips import read_audio, resample
 from edgeasr.train.evaluate import Normaliser, Progress
 from edgeasr.train.manifest import Utterance
-from edgeasr.train.score import ErrorCounts, count_errors
+from edgeasr.train.score import ErrorCounts, count_errors, matches
 from edgeasr.train.transcriber import Transcriber
 from edgeasr.waveform import Waveform
 
@@ -265,29 +265,6 @@ def _loud_stretch(loud: npt.NDArray[np.bool_]) -> tuple[int, int] | None:
     if not len(starts) or not len(ends):
         return None
     return int(starts[0]), int(ends[-1]) + WINDOW_FRAMES
-
-
-def matches(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[int, int]]:
-    """Places of words that were recognised right, along a shortest edit path: (in reference, in hypothesis)."""
-    rows = [list(range(len(hypothesis) + 1))]
-    for i, word in enumerate(reference, start=1):
-        above, row = rows[-1], [i]
-        for j, other in enumerate(hypothesis, start=1):
-            row.append(min(above[j - 1] + (word != other), row[j - 1] + 1, above[j] + 1))
-        rows.append(row)
-    pairs = []
-    i, j = len(reference), len(hypothesis)
-    while i and j:
-        wrong = reference[i - 1] != hypothesis[j - 1]
-        if rows[i][j] == rows[i - 1][j - 1] + wrong:
-            i, j = i - 1, j - 1
-            if not wrong:
-                pairs.append((i, j))
-        elif rows[i][j] == rows[i][j - 1] + 1:
-            j -= 1
-        else:
-            i -= 1
-    return pairs[::-1]
 
 
 def _groups(utterances: Sequence[Utterance]) -> Iterator[list[Utterance]]:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeasr.diagnosis import align
+
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorCounts:
@@ -45,26 +47,16 @@ def count_errors(reference: str, hypothesis: str, *, unit: Literal["word", "char
 
 
 def align_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
-    """Counts along a shortest edit path; among those of equal length, one with the most substitutions."""
-    # A cell is (errors, insertions + deletions, insertions, deletions) of the best path to it.
-    row = [(j, j, j, 0) for j in range(len(hypothesis) + 1)]
-    for i, r in enumerate(reference, start=1):
-        above_left = row[0]
-        row[0] = (i, i, 0, i)
-        for j, h in enumerate(hypothesis, start=1):
-            above = row[j]
-            if r == h:
-                best = above_left
-            else:
-                left = row[j - 1]
-                best = min(
-                    (above_left[0] + 1, *above_left[1:]),
-                    (left[0] + 1, left[1] + 1, left[2] + 1, left[3]),
-                    (above[0] + 1, above[1] + 1, above[2], above[3] + 1),
-                )
-            row[j] = best
-            above_left = above
-    errors, indels, insertions, deletions = row[-1]
+    """Counts along a shortest edit path; among those of equal length, one with the most substitutions (`align`)."""
+    pairs = align(reference, hypothesis)
     return ErrorCounts(
-        reference=len(reference), substitutions=errors - indels, insertions=insertions, deletions=deletions
+        reference=len(reference),
+        substitutions=sum(reference[i] != hypothesis[j] for i, j in pairs.items()),
+        insertions=len(hypothesis) - len(pairs),
+        deletions=len(reference) - len(pairs),
     )
+
+
+def matches(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[int, int]]:
+    """Places of words that were recognised right, along the same path: (in reference, in hypothesis)."""
+    return [(i, j) for i, j in align(reference, hypothesis).items() if reference[i] == hypothesis[j]]

@@ -21,12 +21,11 @@ from edgeasr.train.joined import (
     find_speech,
     fit_timing,
     join_with_pauses,
-    matches,
     measure_long_form,
     measure_word_times,
     relative_difference,
 )
-from edgeasr.train.score import ErrorCounts, align_counts
+from edgeasr.train.score import ErrorCounts, align_counts, matches
 from edgeasr.types import Segment, Transcript, Word
 
 words = st.lists(st.sampled_from("abc"), max_size=8)
