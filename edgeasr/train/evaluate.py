@@ -240,7 +240,7 @@ def measure(
     )
 
 
-def make_result(set_name: str, utterance: Utterance, *, reference: str, hypothesis: str, cpu_s: float) -> Result:
+def make_result(set_name: str, utterance: Utterance, *, reference: str, hypothesis: str, cpu_s: float = 0.0) -> Result:
     """Counts the errors of a clip."""
     return Result(
         set_name=set_name,

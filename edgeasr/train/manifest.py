@@ -2,7 +2,7 @@
 
 A manifest is a JSON Lines file: one object a line with `id`, `audio` (path relative to the manifest's folder),
 `duration_s`, `text` (lower case, words separated by single spaces; null where unknown) and, where known, `speaker`,
-`age`, `gender`.
+`age`, `gender`, and `label` where the clip is one of a set of commands.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Utterance:
     speaker: str | None = None
     age: int | None = None
     gender: str | None = None
+    label: str | None = None
 
 
 def data_dir() -> Path:
@@ -60,6 +61,7 @@ def read_manifest(path: Path) -> list[Utterance]:
                     speaker=row.get("speaker"),
                     age=row.get("age"),
                     gender=row.get("gender"),
+                    label=row.get("label"),
                 )
             )
         except (ValueError, KeyError, TypeError) as error:
