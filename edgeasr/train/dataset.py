@@ -43,10 +43,14 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """What to train on, and how clips make batches. Manifests and folders are relative to the data folder."""
+    """What to train on, and how clips make batches. Manifests and folders are relative to the data folder.
+
+    Clips that cannot be read end a run, or, with `skip_unreadable`, are left out and listed in its folder.
+    """
 
     sources: tuple[Source, ...]
     noise_dir: str | None = None
+    skip_unreadable: bool = False
     batch_s: float = 180.0
     minimum_s: float = 0.3
     maximum_s: float = 17.0
@@ -161,7 +165,12 @@ def encode_text(text: str, tokens: Sequence[str], word_delimiter: str) -> list[i
 
 
 class Dataset:
-    """The training set: yields batch number n, n + 1, ... for ever."""
+    """The training set: yields batch number n, n + 1, ... for ever.
+
+    Attributes:
+        utterances: The clips that are trained on.
+        unreadable: Those that cannot be read, and why.
+    """
 
     def __init__(
         self,
@@ -191,6 +200,7 @@ class Dataset:
         self.clips: list[NDArray[np.int16]] = []
         self.token_ids: list[list[int]] = []
         self.repeats: list[float] = []
+        self.unreadable: list[tuple[Utterance, str]] = []
         for source in config.sources:
             if source.optional and not (data_dir / source.manifest).is_file():
                 logger.warning("%s is not there and left out", data_dir / source.manifest)
@@ -200,11 +210,31 @@ class Dataset:
                 for u in read_manifest(data_dir / source.manifest)
                 if (u.text or (unlabelled and u.text is None)) and config.minimum_s <= u.duration_s <= config.maximum_s
             ]
-            self.utterances += listed
-            self.clips += store.load(Path(source.manifest).stem, [u.audio for u in listed])
-            self.token_ids += [encode_text(u.text or "", tokens, word_delimiter) for u in listed]
-            self.repeats += [source.repeat] * len(listed)
+            clips = store.load(
+                Path(source.manifest).stem, [u.audio for u in listed], skip_unreadable=config.skip_unreadable
+            )
+            for utterance, clip in zip(listed, clips, strict=True):
+                if utterance.audio in store.unreadable:
+                    self.unreadable.append((utterance, store.unreadable[utterance.audio]))
+                    continue
+                self.utterances.append(utterance)
+                self.clips.append(clip)
+                self.repeats.append(source.repeat)
+                try:
+                    self.token_ids.append(encode_text(utterance.text or "", tokens, word_delimiter))
+                except ConfigError as error:
+                    raise ConfigError(f"{data_dir / source.manifest}: clip {utterance.id!r}: {error}") from error
+        if not self.clips:
+            manifests = ", ".join(source.manifest for source in config.sources)
+            raise ConfigError(
+                f"no clip to train on in {manifests}: none that can be read has a transcript and lasts "
+                f"{config.minimum_s:g} to {config.maximum_s:g} s"
+            )
+        if self.unreadable:
+            logger.warning("%d clips cannot be read and are left out", len(self.unreadable))
         noise_paths = sorted((data_dir / config.noise_dir).glob("*.opus")) if config.noise_dir else []
+        if config.noise_dir and not noise_paths:
+            raise ConfigError(f"noise_dir {data_dir / config.noise_dir} has no recordings (*.opus)")
         self.noise = [to_float(clip) for clip in store.load("noise", noise_paths)] if noise_paths else []
         self.tokens = {token: i for i, token in enumerate(tokens)}
         self.word_delimiter = word_delimiter

@@ -8,14 +8,30 @@ A manifest is a JSON Lines file: one object a line with `id`, `audio` (path rela
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
+from typing import Any
 
 from edgeasr.errors import ConfigError
 
 DATA_VARIABLE = "EDGEASR_DATA"
 DEFAULT_DATA_DIR = Path("../shared/data")
+
+REQUIRED = ("id", "audio", "duration_s", "text")
+# What the fields of a line are; those that are not required may be null.
+FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "id": ((str,), "a string"),
+    "audio": ((str,), "a string"),
+    "duration_s": ((int, float), "a number of seconds"),
+    "text": ((str, NoneType), "a string, or null where it is unknown"),
+    "speaker": ((str,), "a string"),
+    "age": ((int,), "a whole number of years"),
+    "gender": ((str,), "a string"),
+    "label": ((str,), "a string"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,25 +63,45 @@ def read_manifest(path: Path) -> list[Utterance]:
     if not path.is_file():
         raise ConfigError(f"manifest {path} not found (the data folder is set by {DATA_VARIABLE})")
     corpus = path.name.split(".")[0]
+    lines = path.read_bytes().split(b"\n")
     utterances = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(lines, start=1):
+        if number == len(lines) and not line:
+            break  # what follows the end of the last line
         try:
-            row = json.loads(line)
-            utterances.append(
-                Utterance(
-                    id=row["id"],
-                    audio=path.parent / row["audio"],
-                    duration_s=float(row["duration_s"]),
-                    text=row["text"],
-                    corpus=corpus,
-                    speaker=row.get("speaker"),
-                    age=row.get("age"),
-                    gender=row.get("gender"),
-                    label=row.get("label"),
-                )
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path}:{number}: not a manifest entry: {error!r}") from error
+            utterances.append(_utterance(json.loads(line), path.parent, corpus))
+        except ValueError as error:
+            raise ConfigError(f"{path}:{number}: not a manifest entry: {error}") from error
     if not utterances:
         raise ConfigError(f"manifest {path} has no entries")
     return utterances
+
+
+def _utterance(row: Any, folder: Path, corpus: str) -> Utterance:
+    """The clip of a line.
+
+    Raises:
+        ValueError: What is wrong with it.
+    """
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object, got {row!r}")
+    for key, (kind, wanted) in FIELDS.items():
+        if key in REQUIRED and key not in row:
+            raise ValueError(f"it has no {key!r}")
+        value = row.get(key)
+        if isinstance(value, bool) or not isinstance(value, kind if key in REQUIRED else (*kind, NoneType)):
+            raise ValueError(f"{key!r} must be {wanted}, got {value!r}")
+    duration_s = float(row["duration_s"])
+    if not 0 <= duration_s < math.inf:
+        raise ValueError(f"'duration_s' must be 0 or more, got {duration_s}")
+    return Utterance(
+        id=row["id"],
+        audio=folder / row["audio"],
+        duration_s=duration_s,
+        text=row["text"],
+        corpus=corpus,
+        speaker=row.get("speaker"),
+        age=row.get("age"),
+        gender=row.get("gender"),
+        label=row.get("label"),
+    )

@@ -31,6 +31,16 @@ class TokensConfig:
     blank_id: int = 0
     word_delimiter: str = "|"
 
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        twice = sorted({token for token in self.tokens if self.tokens.count(token) > 1})
+        if twice:
+            raise ConfigError(f"tokens has {', '.join(map(repr, twice))} more than once")
+        if not 0 <= self.blank_id < len(self.tokens):
+            raise ConfigError(f"blank_id must be one of 0..{len(self.tokens) - 1}, got {self.blank_id}")
+        if self.word_delimiter not in self.tokens:
+            raise ConfigError(f"tokens has no word_delimiter {self.word_delimiter!r}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -52,6 +62,12 @@ class OptimizerConfig:
     gradient_clip: float = 1.0
     ema_decay: float = 0.999
 
+    def __post_init__(self) -> None:
+        """Checks the numbers of steps."""
+        _at_least_one(steps=self.steps, warmup_steps=self.warmup_steps)
+        if not 0 < self.decay_share <= 1:
+            raise ConfigError(f"decay_share must be above 0 and at most 1, got {self.decay_share}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
@@ -60,6 +76,10 @@ class EvaluationConfig:
     manifests: tuple[str, ...] = ()
     clips_per_manifest: int = 60
     every_steps: int = 500
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        _at_least_one(clips_per_manifest=self.clips_per_manifest, every_steps=self.every_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,13 +115,31 @@ class Recipe:
     losses: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
-        """Refuses losses that the teacher has nothing for, and a teacher that nobody listens to."""
+        """Refuses parts that do not fit each other: sizes, and losses that the teacher has nothing for."""
+        _at_least_one(checkpoint_every_steps=self.checkpoint_every_steps, log_every_steps=self.log_every_steps)
+        if not self.data.sources:
+            raise ConfigError("data.sources is empty: there is nothing to train on")
+        if self.student.vocab_size != len(self.tokens.tokens):
+            raise ConfigError(
+                f"student.vocab_size is {self.student.vocab_size}, but there are {len(self.tokens.tokens)} tokens"
+            )
+        if self.student.num_mel_bins != self.frontend.num_mel_bins:
+            raise ConfigError(
+                f"student.num_mel_bins is {self.student.num_mel_bins}, but frontend.num_mel_bins "
+                f"{self.frontend.num_mel_bins}"
+            )
         self.losses.check(self.teacher)
 
     @property
     def pad_value(self) -> float:
         """The feature value of digital silence, which fills the last chunk of a clip."""
         return math.log(self.frontend.log_floor)
+
+
+def _at_least_one(**numbers: int) -> None:
+    for name, number in numbers.items():
+        if number < 1:
+            raise ConfigError(f"{name} must be at least 1, got {number}")
 
 
 RECIPES_DIR = Path(__file__).parent / "recipes"
@@ -117,13 +155,14 @@ def read_recipe(path: Path) -> Recipe:
     """Reads a recipe.
 
     Raises:
-        ConfigError: the file is missing, not TOML, or has an unknown, missing or wrongly typed key.
+        ConfigError: the file is missing, not TOML, has an unknown, missing or wrongly typed key, or values that do not
+            fit each other.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"recipe {path} cannot be read: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # not TOML, or not UTF-8
         raise ConfigError(f"recipe {path} is not valid TOML: {error}") from error
     return build(Recipe, table, where=str(path))
 
@@ -139,7 +178,11 @@ def build(cls: type[T], table: dict[str, Any], where: str) -> T:
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in table:
             raise ConfigError(f"{where}: key {name!r} is missing")
-    return cls(**{key: convert(hints[key], value, f"{where}: {key}") for key, value in table.items()})
+    values = {key: convert(hints[key], value, f"{where}: {key}") for key, value in table.items()}
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def convert(hint: Any, value: Any, where: str) -> Any:
