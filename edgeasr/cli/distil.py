@@ -37,7 +37,10 @@ def run(args: argparse.Namespace) -> int:
     dataset = make_dataset(recipe, args.data or data_dir(), args.cache, progress.update)
     progress.clear()
     if dataset.targets is not None:
-        folder = dataset.targets.store.folder
-        size = sum(path.stat().st_size for path in folder.iterdir())
-        print(f"{folder}: {len(dataset.clips)} clips, {dataset.durations_s.sum() / 3600:.2f} h, {size / 1e6:.1f} MB")
+        for folder in dataset.targets.folders:
+            size = sum(path.stat().st_size for path in folder.iterdir())
+            hours = dataset.durations_s.sum() / 3600
+            print(f"{folder}: {len(dataset.clips)} clips, {hours:.2f} h, {size / 1e6:.1f} MB")
+        if recipe.losses.readings:
+            print(recipe.losses.readings.sift(dataset.targets, dataset.transcribed))
     return 0

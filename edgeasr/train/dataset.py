@@ -129,7 +129,7 @@ class Lesson:
         feature_frame_s: Those to which features are laid; None for none.
         readings: How many readings of the teacher; 0 for none.
         read_all: Readings of the clips with a transcript, too.
-        minimum_confidence: No readings of clips of whose best one the teacher is less sure, per character.
+        left_out: No readings of these clips, whose are not believed.
     """
 
     views: int = 1
@@ -137,7 +137,7 @@ class Lesson:
     feature_frame_s: float | None = None
     readings: int = 0
     read_all: bool = False
-    minimum_confidence: float = 0.0
+    left_out: frozenset[int] = frozenset()
 
 
 def _to(value: Any, device: torch.device) -> Any:
@@ -387,9 +387,9 @@ class Dataset:
         for row, row_parts in enumerate(parts):
             if self.transcribed[row_parts[0].clip] and not self.lesson.read_all:
                 continue
-            heard = [targets.readings(part.clip) for part in row_parts]
-            if any(np.exp(h[1][0] / max(1, len(h[0][0]))) < self.lesson.minimum_confidence for h in heard):
+            if any(part.clip in self.lesson.left_out for part in row_parts):
                 continue
+            heard = [targets.readings(part.clip) for part in row_parts]
             count = min(self.lesson.readings, max(len(texts) for texts, _ in heard))
             places = [[min(number, len(texts) - 1) for texts, _ in heard] for number in range(count)]
             texts = [" ".join(h[0][i] for h, i in zip(heard, place, strict=True)) for place in places]

@@ -5,6 +5,9 @@ The heads learn with the student, are kept in checkpoints, and are left behind a
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -104,6 +107,25 @@ class FeatureLoss(Weight):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sifted:
+    """What filters leave of the clips whose readings could be learnt from.
+
+    Attributes:
+        clips: How many there are.
+        faults: Those that are left out, and why: `unsure` or `disagreed`.
+    """
+
+    clips: int
+    faults: dict[int, str]
+
+    def __str__(self) -> str:
+        """How many clips are kept, and how many each filter drops."""
+        dropped = Counter(self.faults.values())
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(dropped.items()))
+        return f"readings of {self.clips - len(self.faults)} of {self.clips} clips" + (reasons and f" ({reasons})")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReadingLoss(Weight):
     """CTC on the teacher's readings (`losses.n_best_ctc_loss`).
 
@@ -112,11 +134,32 @@ class ReadingLoss(Weight):
         transcribed: Those of clips that have a transcript, too.
         minimum_confidence: Clips are left out if the teacher's best reading has a lower probability per character (the
             geometric mean).
+        maximum_disagreement: Clips are left out if two members of an ensemble read them more differently (character
+            error rate).
     """
 
     n_best: int = 1
     transcribed: bool = False
     minimum_confidence: float = 0.0
+    maximum_disagreement: float = 1.0
+
+    def sift(self, targets: Targets, transcribed: Sequence[bool]) -> Sifted:
+        """Tells which clips' readings are learnt from.
+
+        Args:
+            targets: What the teacher says.
+            transcribed: Of each clip whether it has a transcript.
+        """
+        asked = [clip for clip, known in enumerate(transcribed) if self.transcribed or not known]
+        faults = {clip: fault for clip in asked if (fault := self.fault(targets, clip))}
+        return Sifted(clips=len(asked), faults=faults)
+
+    def fault(self, targets: Targets, clip: int) -> str | None:
+        """Why a clip's readings are not learnt from, `unsure` or `disagreed`; None if they are."""
+        if self.maximum_disagreement < 1 and targets.disagreement(clip) > self.maximum_disagreement:
+            return "disagreed"
+        texts, scores = targets.readings(clip)
+        return "unsure" if math.exp(scores[0] / max(1, len(texts[0]))) < self.minimum_confidence else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +194,12 @@ class LossConfig:
             return
         if not wanted:
             raise ConfigError("nothing in [losses] needs the [teacher]: tokens, guided, features or readings would")
-        if (self.tokens or self.guided) and (teacher.kind == "text" or not teacher.top_k):
+        if (self.tokens or self.guided) and not teacher.gives_posteriors:
             raise ConfigError("losses: tokens and guided need a teacher with posteriors (not kind text, top_k above 0)")
-        if self.features and (teacher.kind == "text" or not teacher.features):
+        if self.features and not teacher.gives_features:
             raise ConfigError("losses: features need a teacher with features (not of kind text)")
+        if self.readings and self.readings.maximum_disagreement < 1 and not teacher.members:
+            raise ConfigError("losses: readings.maximum_disagreement needs an ensemble: one teacher agrees with itself")
         if self.readings and self.readings.n_best > teacher.n_best:
             raise ConfigError(f"losses: readings.n_best is {self.readings.n_best}, but the teacher's {teacher.n_best}")
 
@@ -208,7 +253,13 @@ class Distiller(nn.Module):
         )
 
 
-def make_lesson(losses: LossConfig, targets: Targets | None, distiller: Distiller, hop_s: float) -> Lesson:
+def make_lesson(
+    losses: LossConfig,
+    targets: Targets | None,
+    distiller: Distiller,
+    hop_s: float,
+    left_out: Collection[int] = (),
+) -> Lesson:
     """What the dataset has to bring for these losses.
 
     Args:
@@ -216,6 +267,7 @@ def make_lesson(losses: LossConfig, targets: Targets | None, distiller: Distille
         targets: What the teacher says, if there is one.
         distiller: The student and its heads.
         hop_s: Seconds from one frame of features to the next.
+        left_out: Clips whose readings are not learnt from.
     """
     views = 2 if losses.consistency else 1
     if targets is None:
@@ -228,7 +280,7 @@ def make_lesson(losses: LossConfig, targets: Targets | None, distiller: Distille
         feature_frame_s=STEM_STRIDE * hop_s if losses.features else None,
         readings=losses.readings.n_best if losses.readings else 0,
         read_all=bool(losses.readings and losses.readings.transcribed),
-        minimum_confidence=losses.readings.minimum_confidence if losses.readings else 0.0,
+        left_out=frozenset(left_out),
     )
 
 

@@ -12,7 +12,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,12 @@ from edgeasr.features import log_mel
 from edgeasr.train.clips import read_audio, resample
 from edgeasr.train.dataset import Batch, Dataset
 from edgeasr.train.distil import Distiller, make_lesson, side_losses
+from edgeasr.train.ensemble import ask_teacher
 from edgeasr.train.losses import ctc_loss
 from edgeasr.train.manifest import read_manifest
 from edgeasr.train.recipe import OptimizerConfig, Recipe
 from edgeasr.train.score import ErrorCounts, count_errors
 from edgeasr.train.student import Student
-from edgeasr.train.targets import ask
 from edgeasr.train.teacher import load_teacher
 
 logger = logging.getLogger(__name__)
@@ -88,7 +88,12 @@ def train(
         load_weights(initial, student)
     distiller = Distiller(student, recipe.losses, dataset.targets, recipe.tokens.tokens).to(device)
     hop_s = recipe.frontend.hop_length / recipe.frontend.sample_rate
-    dataset.lesson = make_lesson(recipe.losses, dataset.targets, distiller, hop_s)
+    left_out: Collection[int] = ()
+    if recipe.losses.readings and dataset.targets:
+        sifted = recipe.losses.readings.sift(dataset.targets, dataset.transcribed)
+        logger.info("%s", sifted)
+        left_out = sifted.faults
+    dataset.lesson = make_lesson(recipe.losses, dataset.targets, distiller, hop_s, left_out)
     average = Average(student, recipe.optimizer.ema_decay)
     optimizers = make_optimizers(student, distiller.heads, recipe.optimizer)
     step = load_checkpoint(run_dir, distiller, average, optimizers, device)
@@ -206,13 +211,13 @@ def make_dataset(recipe: Recipe, data_dir: Path, cache_dir: Path, on_progress: P
         unlabelled=recipe.teacher is not None,
     )
     if recipe.teacher is not None:
-        dataset.targets = ask(
+        dataset.targets = ask_teacher(
             recipe.teacher,
             dataset.clips,
             [utterance.text for utterance in dataset.utterances],
             recipe.frontend.sample_rate,
             tokens=recipe.tokens,
-            load=partial(load_teacher, recipe.teacher, data_dir, recipe.tokens),
+            load=partial(load_teacher, data=data_dir, tokens=recipe.tokens),
             data=data_dir,
             cache_dir=cache_dir,
             on_progress=on_progress,

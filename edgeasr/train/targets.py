@@ -13,7 +13,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -241,15 +241,40 @@ def _index_line(key: str, kept: Kept) -> str:
     return json.dumps({"key": key, **asdict(kept)}, ensure_ascii=False)
 
 
-class Targets:
-    """What one teacher said of a list of clips.
+class Targets(Protocol):
+    """What a teacher, or several of them, said of a list of clips.
 
     Attributes:
         tokens: The teacher's tokens.
         blank_id: Its blank.
         feature_dim: The size of its features; 0 if they are not kept.
-        top_k: How many posteriors of a frame are kept.
+        top_k: How many posteriors of a frame are kept; 0 for none.
     """
+
+    tokens: tuple[str, ...]
+    blank_id: int
+    feature_dim: int
+    top_k: int
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where it is kept."""
+
+    def readings(self, clip: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
+        """The readings of a clip, the best first, and the log of each one's probability."""
+
+    def disagreement(self, clip: int) -> float:
+        """The largest character error rate between what two teachers read; 0 where there is one."""
+
+    def tokens_along(self, parts: Sequence[Part], num_frames: int, frame_s: float) -> TokenTargets:
+        """Posteriors for each of the student's frames, which lie side by side."""
+
+    def features_along(self, parts: Sequence[Part], num_frames: int, frame_s: float) -> FeatureTargets:
+        """Features for each of the student's frames."""
+
+
+class StoredTargets:
+    """What one teacher said, from the disk (`Targets`)."""
 
     def __init__(self, store: Store, keys: Sequence[str], *, token_frames: Frames, feature_frames: Frames) -> None:
         self.store = store
@@ -258,6 +283,15 @@ class Targets:
         self.feature_dim, self.top_k = store.feature_dim, store.top_k
         self.token_frames = token_frames
         self.feature_frames = feature_frames
+
+    @property
+    def folders(self) -> list[Path]:
+        """Where it is kept."""
+        return [self.store.folder]
+
+    def disagreement(self, clip: int) -> float:
+        """One teacher agrees with itself."""
+        return 0.0
 
     def readings(self, clip: int) -> tuple[tuple[str, ...], tuple[float, ...]]:
         """The teacher's readings of a clip, and the log of each one's probability."""
@@ -362,7 +396,7 @@ def ask(
     data: Path,
     cache_dir: Path,
     on_progress: Callable[[float, float], None] | None = None,
-) -> Targets:
+) -> StoredTargets:
     """What a teacher says of the clips; it is loaded and asked only for what is not kept yet.
 
     Args:
@@ -421,7 +455,7 @@ def ask(
     if missing:
         logger.info("%s: the teacher listens to %.2f h", folder, missing_s / 3600)
         store.fill(answer, keys, on_answer)
-    return Targets(
+    return StoredTargets(
         store,
         keys,
         token_frames=Frames(**meta["token_frames"]),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-KINDS = ("transducer", "ctc", "student", "text")
+KINDS = ("transducer", "ctc", "student", "text", "ensemble")
 PATHS = ("best", "reference")
 CHECKPOINT = "checkpoint.pt"
 PEER = "sherpa-onnx"
@@ -37,12 +37,43 @@ VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
+class View:
+    """How a teacher hears a clip. What it says alike of two views is rarely wrong by chance.
+
+    Attributes:
+        speed: How much faster than it was recorded, in hundredths.
+        snr_db: With noise that falls by 3 dB an octave, at this signal-to-noise ratio; None for none.
+    """
+
+    speed: float = 1.0
+    snr_db: float | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        if not 0.5 <= self.speed <= 2.0:
+            raise ConfigError(f"view: speed must lie in 0.5..2, got {self.speed}")
+
+    def of(self, waveform: Waveform) -> Waveform:
+        """What is heard of a clip (num_samples,); the same each time."""
+        from edgeasr.train.augment import coloured_noise, root_mean_square
+
+        if self.speed != 1.0:
+            # At another rate it is shorter or longer, and higher or deeper.
+            waveform = resample(waveform, round(100 * self.speed), 100)
+        if self.snr_db is not None:
+            noise = coloured_noise(waveform.size, 1.0, np.random.default_rng(waveform.size))
+            scale = root_mean_square(waveform) / max(root_mean_square(noise), 1e-6) * 10 ** (-self.snr_db / 20)
+            waveform = waveform + np.float32(scale) * noise
+        return waveform
+
+
+@dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
     """Who teaches, and what of it is kept.
 
     Attributes:
-        kind: `transducer` (`OnnxTransducer`), `ctc` (`HuggingFaceCtc`), `student` (`StudentTeacher`) or `text` (any
-            recogniser: `TextTeacher`).
+        kind: `transducer` (`OnnxTransducer`), `ctc` (`HuggingFaceCtc`), `student` (`StudentTeacher`), `text` (any
+            recogniser: `TextTeacher`) or `ensemble` (`EnsembleTargets` of its `members`).
         path: The teacher's folder, relative to the data folder. For `text` the name or folder of a bundle, or
             `sherpa-onnx`, which runs the transducer in the folder `teacher`.
         top_k: How many posteriors of each frame are kept, the largest; 0 for none.
@@ -50,22 +81,52 @@ class TeacherConfig:
         posteriors: A transducer's posteriors depend on the tokens before: those of its `best` path, or of the
             `reference` where there is a transcript.
         n_best: How many readings of the whole clip are kept; a transducer searches with a beam as wide.
+        view: How the teacher hears the clips.
+        members: Of an ensemble. Its `top_k`, `features` and `n_best` say what is made of what they keep.
+        weight: What it counts as a member.
     """
 
     kind: str
-    path: str
+    path: str = ""
     top_k: int = 8
     features: bool = True
     posteriors: str = "best"
     n_best: int = 1
+    view: View = View()
+    members: tuple[TeacherConfig, ...] = ()
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
+        """Checks the values."""
         if self.kind not in KINDS:
             raise ConfigError(f"teacher: kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.posteriors not in PATHS:
             raise ConfigError(f"teacher: posteriors must be one of {', '.join(PATHS)}, got {self.posteriors!r}")
+        if self.kind == "ensemble":
+            if len(self.members) < 2 or any(member.members for member in self.members) or self.path:
+                raise ConfigError("teacher: an ensemble has at least two members that are none themselves, and no path")
+            if self.view != View():
+                raise ConfigError("teacher: each member of an ensemble has a view of its own")
+        elif self.members or not self.path:
+            raise ConfigError(f"teacher: kind {self.kind!r} needs a path, and only an ensemble has members")
+        if self.weight <= 0:
+            raise ConfigError(f"teacher: the weight of a member must be above 0, got {self.weight}")
         if self.top_k < 0 or self.n_best < 1:
             raise ConfigError(f"teacher: top_k must be 0 or more and n_best 1 or more: {self.top_k}, {self.n_best}")
+
+    @property
+    def gives_posteriors(self) -> bool:
+        """Whether there are posteriors to learn from."""
+        if self.members:
+            return self.top_k > 0 and any(member.gives_posteriors for member in self.members)
+        return self.kind != "text" and self.top_k > 0
+
+    @property
+    def gives_features(self) -> bool:
+        """Whether there are features to learn from."""
+        if self.members:
+            return self.features and any(member.gives_features for member in self.members)
+        return self.kind != "text" and self.features
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +255,22 @@ class TextTeacher:
         )
 
 
+class Viewing:
+    """A teacher that hears clips in some view; the times of its frames are those of the clips."""
+
+    def __init__(self, teacher: Teacher, view: View) -> None:
+        """Wraps a teacher."""
+        self._teacher, self._view = teacher, view
+        self.tokens, self.blank_id, self.feature_dim = teacher.tokens, teacher.blank_id, teacher.feature_dim
+        self.token_frames, self.feature_frames = (
+            Frames(first_s=frames.first_s * view.speed, step_s=frames.step_s * view.speed)
+            for frames in (teacher.token_frames, teacher.feature_frames)
+        )
+
+    def hear(self, waveform: Waveform, sample_rate: int, text: str | None) -> Said:
+        return self._teacher.hear(self._view.of(waveform), sample_rate, text)
+
+
 def ctc_said(
     features: FloatArray, log_probs: FloatArray, tokens: tuple[str, ...], blank_id: int, delimiter: str
 ) -> Said:
@@ -212,7 +289,7 @@ def centred(step_s: float) -> Frames:
 
 
 def load_teacher(config: TeacherConfig, data: Path, tokens: TokensConfig) -> Teacher:
-    """Loads a teacher.
+    """Loads a teacher that is no ensemble.
 
     Args:
         config: Which.
@@ -223,6 +300,8 @@ def load_teacher(config: TeacherConfig, data: Path, tokens: TokensConfig) -> Tea
         ConfigError: A file is missing, or is not what it should be.
         MissingDependencyError: A package is missing.
     """
+    if config.view != View():
+        return Viewing(load_teacher(replace(config, view=View()), data, tokens), config.view)
     folder = find_teacher(config, data)
     if config.kind == "transducer":
         from edgeasr.train.transducer import OnnxTransducer
@@ -246,6 +325,8 @@ def find_teacher(config: TeacherConfig, data: Path) -> Path:
         ConfigError: There is none.
         BundleError: The bundle is not there.
     """
+    if config.members:
+        raise ConfigError("an ensemble has no files of its own: its members are loaded and asked one by one")
     if config.kind == "text":
         from edgeasr.bundle import find_bundle
 
@@ -265,10 +346,12 @@ def fingerprint(config: TeacherConfig, data: Path, tokens: TokensConfig) -> str:
         files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix != ".md")
     settings = {
         "version": VERSION,
-        **asdict(config),
+        **{name: value for name, value in asdict(config).items() if name not in ("view", "members", "weight")},
         "path": None,
         "tokens": asdict(tokens) if config.kind == "ctc" else None,
     }
+    if config.view != View():
+        settings["view"] = asdict(config.view)
     digest = hashlib.sha256(json.dumps(settings).encode())
     for path in files:
         digest.update(path.name.encode())

@@ -13,7 +13,7 @@ from edgeasr.cli import main  # noqa: E402
 from edgeasr.errors import ConfigError  # noqa: E402
 from edgeasr.train import loop  # noqa: E402
 from edgeasr.train.dataset import Lesson  # noqa: E402
-from edgeasr.train.distil import LossConfig, Weight  # noqa: E402
+from edgeasr.train.distil import LossConfig, ReadingLoss, Weight  # noqa: E402
 from edgeasr.train.export import load_student  # noqa: E402
 from edgeasr.train.loop import CHECKPOINT, METRICS, Average, learning_rate, make_dataset, make_optimizers, train  # noqa: E402
 from edgeasr.train.losses import ctc_loss  # noqa: E402
@@ -153,7 +153,9 @@ def test_clips_without_transcripts_come_with_what_the_teacher_says(taught_recipe
     texts, scores = dataset.targets.readings(unknown)
     confidence = np.exp(scores[0] / len(texts[0]))
     for minimum, count in ((0.999 * confidence, 1), (1.001 * confidence, 0)):
-        dataset.lesson = Lesson(readings=1, minimum_confidence=minimum)
+        fault = ReadingLoss(weight=1, minimum_confidence=minimum).fault(dataset.targets, unknown)
+        assert fault == (None if count else "unsure")
+        dataset.lesson = Lesson(readings=1, left_out=frozenset([unknown] if fault else []))
         sure = dataset.collate([[unknown], [1]], np.random.default_rng(0))
         assert len(sure.teacher.readings.rows) == count
     rows, frames = batch.teacher.soft_labels.said.shape
