@@ -103,7 +103,7 @@ class Batch:
     """Padded features (B, F, M), tokens one after the other (sum of lengths,), and the lengths of both.
 
     Rows without a transcript have no tokens. With two views of each clip the second half of the rows are the other
-    views of the first half.
+    views of the first half. `clean` has the features of the same rows undamaged, once, if they are wanted.
     """
 
     features: Tensor
@@ -113,6 +113,7 @@ class Batch:
     transcribed: Tensor
     audio_s: float
     teacher: TeacherBatch | None = None
+    clean: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch with what the teacher says on another device."""
@@ -125,6 +126,7 @@ class Lesson:
 
     Attributes:
         views: How often each clip is augmented, differently, for a batch.
+        clean: Whether the clips are wanted undamaged, too.
         token_frame_s: The student's frames to which posteriors are laid, in seconds; None for no posteriors.
         feature_frame_s: Those to which features are laid; None for none.
         readings: How many readings of the teacher; 0 for none.
@@ -133,6 +135,7 @@ class Lesson:
     """
 
     views: int = 1
+    clean: bool = False
     token_frame_s: float | None = None
     feature_frame_s: float | None = None
     readings: int = 0
@@ -298,12 +301,15 @@ class Dataset:
     def collate(self, items: Sequence[Sequence[int]], rng: np.random.Generator) -> Batch:
         """Augments, computes features and pads to whole chunks with digital silence."""
         views: list[list[NDArray[np.float32]]] = [[] for _ in range(self.lesson.views)]
+        clean: list[NDArray[np.float32]] = []
         token_ids: list[list[int]] = []
         parts: list[list[Part]] = []
         frames_per_s = self.frontend.sample_rate / self.frontend.hop_length
         for item in items:
             waveform, ids, starts_s = self.join(item, rng)
             retimed, speed = self.config.augmentation.retime(waveform, rng)
+            if self.lesson.clean:
+                clean.append(log_mel(retimed, self.frontend))
             for view in views:
                 damaged = self.config.augmentation.damage(retimed, self.frontend.sample_rate, self.noise, rng)
                 frames = log_mel(damaged, self.frontend)
@@ -320,19 +326,24 @@ class Dataset:
         transcribed = [self.transcribed[item[0]] for item in items] * len(views)
         longest = max(f.shape[0] for f in features)
         padded_length = -(-longest // self.chunk_frames) * self.chunk_frames
-        padded = np.full((len(features), padded_length, self.frontend.num_mel_bins), self.pad_value, np.float32)
-        for row, f in zip(padded, features, strict=True):
-            row[: f.shape[0]] = f
         lengths = [f.shape[0] for f in features]
         return Batch(
-            features=torch.from_numpy(padded),
+            features=self.pad(features, padded_length),
             feature_lengths=torch.tensor(lengths),
             token_ids=torch.tensor([i for ids in token_ids for i in ids], dtype=torch.int64),
             token_lengths=torch.tensor([len(ids) for ids in token_ids]),
             transcribed=torch.tensor(transcribed),
             audio_s=sum(lengths) * self.frontend.hop_length / self.frontend.sample_rate,
             teacher=None if self.targets is None else self.ask(self.targets, parts, lengths, padded_length),
+            clean=self.pad(clean, padded_length) if clean else None,
         )
+
+    def pad(self, features: Sequence[NDArray[np.float32]], padded_length: int) -> Tensor:
+        """Rows of features, filled up with digital silence."""
+        padded = np.full((len(features), padded_length, self.frontend.num_mel_bins), self.pad_value, np.float32)
+        for row, f in zip(padded, features, strict=True):
+            row[: f.shape[0]] = f
+        return torch.from_numpy(padded)
 
     def ask(
         self, targets: Targets, parts: Sequence[Sequence[Part]], lengths: Sequence[int], padded_length: int

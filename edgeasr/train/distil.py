@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor, nn
 
 from edgeasr.errors import ConfigError
@@ -20,6 +21,7 @@ from edgeasr.train.losses import (
     feature_loss,
     guided_ctc_loss,
     n_best_ctc_loss,
+    self_distillation_loss,
     shifted_soft_label_loss,
 )
 from edgeasr.train.student import STEM_STRIDE, State, Student, log_softmax
@@ -95,15 +97,44 @@ class TokenLoss(Weight):
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureLoss(Weight):
-    """The features of the teacher's encoder, matched by a projection of the last block (`losses.feature_loss`)."""
+    """The features of the teacher's encoder, matched by projections of the student's blocks (`losses.feature_loss`).
+
+    Attributes:
+        distance: `cosine` or `l1`.
+        blocks: Those that are matched, counted from 1, each by a projection of its own; the last one if none is named.
+    """
 
     distance: str = "cosine"
+    blocks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the values."""
         super().__post_init__()
         if self.distance not in DISTANCES:
             raise ConfigError(f"distance must be one of {', '.join(DISTANCES)}, got {self.distance!r}")
+        if min(self.blocks, default=1) < 1 or len(set(self.blocks)) < len(self.blocks):
+            raise ConfigError(f"losses: features.blocks must be different numbers from 1 on, got {self.blocks}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfLoss(Weight):
+    """The student's own posteriors in a better place (`losses.self_distillation_loss`).
+
+    Attributes:
+        temperature: Flattens both.
+        spike_weight: Frames count 1 + this * (1 - p(blank)).
+    """
+
+    temperature: float = 1.0
+    spike_weight: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        super().__post_init__()
+        if self.temperature <= 0 or self.spike_weight < 0:
+            raise ConfigError(
+                f"temperature must be above 0, spike_weight 0 or more: {self.temperature}, {self.spike_weight}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,6 +204,9 @@ class LossConfig:
         readings: Its readings.
         consistency: Two views of each clip, which should get the same posteriors (`losses.consistency_loss`). Needs no
             teacher. A batch has twice the rows then.
+        average: What the running average of the student's own weights makes of the clean clip. Needs no teacher, but
+            another forward pass.
+        inner: What the last head says, for the head of the inner block. Needs no teacher, and next to no time.
     """
 
     tokens: TokenLoss | None = None
@@ -180,6 +214,8 @@ class LossConfig:
     features: FeatureLoss | None = None
     readings: ReadingLoss | None = None
     consistency: Weight | None = None
+    average: SelfLoss | None = None
+    inner: SelfLoss | None = None
 
     def check(self, teacher: TeacherConfig | None) -> None:
         """Compares with what the teacher is to give.
@@ -212,13 +248,13 @@ class Heard:
         log_probs: As of the student.
         intermediate: Those of the intermediate head.
         token_log_probs: Of the teacher's tokens in each block frame, if there is a head for them.
-        projected: The last block's output, projected to the size of the teacher's features, if these are matched.
+        projected: The outputs of blocks, each projected to the size of the teacher's features, if these are matched.
     """
 
     log_probs: Tensor
     intermediate: Tensor
     token_log_probs: Tensor | None
-    projected: Tensor | None
+    projected: tuple[Tensor, ...]
 
 
 class Distiller(nn.Module):
@@ -239,17 +275,25 @@ class Distiller(nn.Module):
         dim = student.config.dim
         if targets is not None and (losses.tokens or losses.guided) and targets.tokens != tokens:
             self.heads["tokens"] = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, len(targets.tokens)))
+        # Of the blocks whose outputs are matched, the numbers by the names of their projections.
+        self.matched: dict[str, int] = {}
         if targets is not None and losses.features:
-            self.heads["features"] = nn.Linear(dim, targets.feature_dim)
+            last = student.config.num_blocks
+            if max(losses.features.blocks, default=last) > last:
+                raise ConfigError(f"losses: features.blocks are {losses.features.blocks}, but there are {last} blocks")
+            self.matched = {f"features_{block}": block for block in losses.features.blocks} or {"features": last}
+            for name in self.matched:
+                self.heads[name] = nn.Linear(dim, targets.feature_dim)
 
     def forward(self, features_BFM: Tensor, state: State) -> Heard:
         """Runs whole chunks."""
-        hidden_BTD, intermediate, _ = self.student.encode(features_BFM, state)
+        blocks: list[Tensor] = []
+        hidden_BTD, intermediate, _ = self.student.encode(features_BFM, state, blocks)
         return Heard(
             log_probs=log_softmax(self.student.head(hidden_BTD).float()),
             intermediate=intermediate,
             token_log_probs=(log_softmax(self.heads["tokens"](hidden_BTD).float()) if "tokens" in self.heads else None),
-            projected=self.heads["features"](hidden_BTD).float() if "features" in self.heads else None,
+            projected=tuple(self.heads[name](blocks[block - 1]).float() for name, block in self.matched.items()),
         )
 
 
@@ -271,11 +315,12 @@ def make_lesson(
     """
     views = 2 if losses.consistency else 1
     if targets is None:
-        return Lesson(views=views)
+        return Lesson(views=views, clean=losses.average is not None)
     own_frames = distiller.student.config.subsampling_factor
     token_frames = STEM_STRIDE if "tokens" in distiller.heads else own_frames
     return Lesson(
         views=views,
+        clean=losses.average is not None,
         token_frame_s=token_frames * hop_s if losses.tokens or losses.guided else None,
         feature_frame_s=STEM_STRIDE * hop_s if losses.features else None,
         readings=losses.readings.n_best if losses.readings else 0,
@@ -294,6 +339,7 @@ def side_losses(
     teacher_blank_id: int,
     step: int,
     steps: int,
+    average_log_probs: Tensor | None = None,
 ) -> dict[str, tuple[float, Tensor]]:
     """The losses beside CTC on transcripts: for each name the weight at this step, and the value.
 
@@ -306,6 +352,7 @@ def side_losses(
         teacher_blank_id: The teacher's.
         step: The update that they are for.
         steps: The number of updates of the run.
+        average_log_probs: What the average of the weights says of the clean clips, if that is learnt from.
     """
     values: dict[str, tuple[float, Tensor]] = {}
     teacher = batch.teacher
@@ -328,12 +375,10 @@ def side_losses(
             said_BT = teacher.soft_labels.said
             guided = guided_ctc_loss(matched, teacher.token_ids, said_BT, blank_id=teacher_blank_id)
             values["guided"] = losses.guided.at(step, steps), guided
-        if losses.features and heard.projected is not None and teacher.features is not None:
-            features = losses.features
-            values["features"] = (
-                features.at(step, steps),
-                feature_loss(heard.projected, *teacher.features, distance=features.distance),
-            )
+        if losses.features and heard.projected and teacher.features is not None:
+            features, shown = losses.features, teacher.features
+            each = [feature_loss(projected, *shown, distance=features.distance) for projected in heard.projected]
+            values["features"] = features.at(step, steps), torch.stack(each).mean()
         if losses.readings and teacher.readings is not None and len(teacher.readings.rows):
             readings = teacher.readings
             values["readings"] = (
@@ -350,4 +395,20 @@ def side_losses(
             )
     if losses.consistency:
         values["consistency"] = losses.consistency.at(step, steps), consistency_loss(heard.log_probs, lengths)
+    for name, own, learner, target in (
+        ("average", losses.average, heard.log_probs, average_log_probs),
+        ("inner", losses.inner, heard.intermediate, heard.log_probs),
+    ):
+        if own is not None and target is not None:
+            values[name] = (
+                own.at(step, steps),
+                self_distillation_loss(
+                    learner,
+                    target,
+                    lengths,
+                    blank_id=blank_id,
+                    temperature=own.temperature,
+                    spike_weight=own.spike_weight,
+                ),
+            )
     return values

@@ -122,6 +122,8 @@ def train(
         loss = ctc_loss(heard.log_probs[known], *targets, blank_id=recipe.tokens.blank_id)
         side_loss = ctc_loss(heard.intermediate[known], *targets, blank_id=recipe.tokens.blank_id)
         mixed = (1 - recipe.intermediate_weight) * loss + recipe.intermediate_weight * side_loss
+        own = recipe.losses.average
+        clean = batch.clean if own and own.at(step, recipe.optimizer.steps) > 0 else None
         others = side_losses(
             recipe.losses,
             heard,
@@ -131,6 +133,7 @@ def train(
             teacher_blank_id=dataset.targets.blank_id if dataset.targets else 0,
             step=step,
             steps=recipe.optimizer.steps,
+            average_log_probs=None if clean is None else average.listen(clean, len(batch.features)),
         )
         for weight, value in others.values():
             mixed = mixed + weight * value
@@ -187,6 +190,14 @@ class Average:
         self.student.requires_grad_(False).eval()
         self.decay = decay
         self.updates = 0
+
+    @torch.no_grad()
+    def listen(self, clean: Tensor, rows: int) -> Tensor:
+        """Log-probs of clean clips, over and over for as many rows of views."""
+        device = self.student.feature_mean.device
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            log_probs: Tensor = self.student(clean.to(device), self.student.initial_state(len(clean)))[0]
+        return log_probs.repeat(rows // len(clean), 1, 1)
 
     @torch.no_grad()
     def update(self, student: Student) -> None:

@@ -189,6 +189,41 @@ def consistency_loss(log_probs_BTV: Tensor, lengths: Tensor) -> Tensor:
     return (said_BT * apart_BT).sum() / said_BT.sum().clamp(min=1)
 
 
+def self_distillation_loss(
+    log_probs_BTV: Tensor,
+    target_BTV: Tensor,
+    lengths: Tensor,
+    *,
+    blank_id: int,
+    temperature: float = 1.0,
+    spike_weight: float = 0.0,
+) -> Tensor:
+    """How far posteriors are from those of the same network in a better place, which count as a fixed target.
+
+    That place may be the running average of its weights (mean teacher: Tarvainen and Valpola 2017), or, for the head of
+    an inner block, the last one (Zhang et al. 2019). Both have the same frames: nothing has to be tolerated in time.
+
+    Args:
+        log_probs_BTV: Those that learn, natural log.
+        target_BTV: Those that are learnt from, natural log; no gradient flows back.
+        lengths: Valid frames of each row (batch,).
+        blank_id: The blank.
+        temperature: As in `soft_label_loss`.
+        spike_weight: As in `soft_label_loss`.
+
+    Returns:
+        The weighted mean over frames of the Kullback-Leibler divergence from the target, in nats.
+    """
+    target_BTV = target_BTV.detach()
+    frames = torch.arange(target_BTV.shape[1], device=target_BTV.device)
+    weight_BT = (frames < lengths[:, None]) * (1 + spike_weight * -torch.expm1(target_BTV[..., blank_id]))
+    if temperature != 1.0:
+        target_BTV = (target_BTV / temperature).log_softmax(-1)
+        log_probs_BTV = (log_probs_BTV / temperature).log_softmax(-1)
+    apart_BT = _divergence(target_BTV, log_probs_BTV)
+    return temperature**2 * (weight_BT * apart_BT).sum() / weight_BT.sum().clamp(min=1)
+
+
 def n_best_ctc_loss(
     log_probs_BTV: Tensor,
     lengths: Tensor,

@@ -267,8 +267,13 @@ class Student(nn.Module):
         x_BTD, intermediate, new_state = self.encode(features_BFM, state)
         return log_softmax(self.head(x_BTD).float()), intermediate, new_state
 
-    def encode(self, features_BFM: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
-        """Like `forward`, but gives what the last block makes, (B, T, D), instead of log-probs."""
+    def encode(
+        self, features_BFM: Tensor, state: State, blocks: list[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor, State]:
+        """Like `forward`, but gives what the last block makes, (B, T, D), instead of log-probs.
+
+        Where there is a list `blocks`, what each block makes is added to it.
+        """
         c = self.config
         frames = features_BFM.shape[1] // STEM_STRIDE
         device = features_BFM.device
@@ -288,6 +293,8 @@ class Student(nn.Module):
                 intermediate = log_softmax(self.intermediate_head(x_BTD).float())
                 prediction = intermediate.exp().reshape(x_BTD.shape[0], frames, -1)
                 x_BTD = x_BTD + self.condition(prediction)
+            if blocks is not None:
+                blocks.append(x_BTD)
         return x_BTD, intermediate, new_state if c.streams else state
 
 

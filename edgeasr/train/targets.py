@@ -346,7 +346,11 @@ class StoredTargets:
         )
 
     def features_along(self, parts: Sequence[Part], num_frames: int, frame_s: float) -> FeatureTargets:
-        """Features for each of the student's frames: those of the teacher's frame that is nearest."""
+        """Features for each of the student's frames: those of the teacher's frame that is nearest.
+
+        Of a teacher with finer frames, two or more to one of the student's, it is the mean of so many around it.
+        """
+        width = max(1, round(frame_s / self.feature_frames.step_s))
         features = np.zeros((num_frames, self.feature_dim), np.float32)
         said = np.zeros(num_frames, bool)
         array = self.store.array("features")
@@ -355,9 +359,22 @@ class StoredTargets:
             count = kept.feature_end - kept.feature_begin
             inside, places = frames_of_part(part, count, self.feature_frames, num_frames, frame_s)
             there = places != NOTHING
-            features[inside][there] = array[kept.feature_begin + places[there]]
+            if width == 1:
+                features[inside][there] = array[kept.feature_begin + places[there]]
+            else:
+                features[inside][there] = self._means(kept, width, part, inside, frame_s)[there]
             said[inside] = there
         return FeatureTargets(features=features, said=said)
+
+    def _means(self, kept: Kept, width: int, part: Part, inside: slice, frame_s: float) -> FloatArray:
+        """The mean of the teacher's `width` frames around the centre of each of the student's, (frames, dim)."""
+        times = self.feature_frames
+        centres_s = (np.arange(inside.start, inside.stop) + 0.5) * frame_s
+        place = ((centres_s - part.start_s) * part.speed - times.first_s) / times.step_s
+        first = np.ceil(place - width / 2).astype(np.int64)
+        rows = np.clip(first[:, None] + np.arange(width), 0, kept.feature_end - kept.feature_begin - 1)
+        means: FloatArray = self.store.array("features")[kept.feature_begin + rows].astype(np.float32).mean(1)
+        return means
 
 
 def frames_of_part(

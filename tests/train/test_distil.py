@@ -200,6 +200,56 @@ def test_a_student_teaches_the_student_in_its_own_tokens(tone_recipe, tone_data,
         train(read_recipe(tone_recipe), run_dir=tmp_path / "new", initial=tmp_path / "missing.pt", **places)
 
 
+OWN = """
+[losses.average]
+weight = 0.5
+start_step = 1
+[losses.inner]
+weight = 0.2
+temperature = 2
+"""
+
+
+def test_a_student_teaches_itself(tone_recipe, tone_data, tmp_path):
+    """By the average of its weights, which hears the clean clips, and by its last head; no teacher, nothing kept."""
+    tone_recipe.write_text(tone_recipe.read_text().replace("steps = 8", "steps = 3") + OWN)
+    recipe = read_recipe(tone_recipe)
+    places = {"data_dir": tone_data, "cache_dir": tmp_path / "cache"}
+    train(recipe, run_dir=tmp_path / "run", num_threads=1, **places)
+    lines = [line for line in metrics(tmp_path / "run") if "loss" in line]
+    assert ["average_loss" in line for line in lines] == [False, True, True]
+    assert all(line["average_loss"] >= 0 for line in lines[1:]) and all(line["inner_loss"] > 0 for line in lines)
+    assert not torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["heads"]
+    # What the average hears is the same clip at the same speed, without noise, room and masks; the rest is as ever.
+    dataset = make_dataset(recipe, **places)
+    before = dataset.collate([[1], [2, 3]], np.random.default_rng(0))
+    dataset.lesson = Lesson(clean=True)
+    batch = dataset.collate([[1], [2, 3]], np.random.default_rng(0))
+    assert before.clean is None and torch.equal(before.features, batch.features)
+    assert batch.clean.shape == batch.features.shape and not torch.equal(batch.clean, batch.features)
+
+
+def test_features_of_several_blocks_are_matched(taught_recipe, taught_data, tmp_path):
+    text = taught_recipe.read_text().replace("steps = 8", "steps = 1")
+    places = {"data_dir": taught_data, "cache_dir": tmp_path / "cache", "num_threads": 1}
+    taught_recipe.write_text(text.replace('distance = "l1"', 'distance = "l1"\nblocks = [1, 2]'))
+    train(read_recipe(taught_recipe), run_dir=tmp_path / "run", **places)
+    heads = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)["heads"]
+    assert {name.split(".")[0] for name in heads} == {"tokens", "features_1", "features_2"}
+    taught_recipe.write_text(text.replace('distance = "l1"', "blocks = [3]"))
+    with pytest.raises(ConfigError, match="there are 2 blocks"):
+        train(read_recipe(taught_recipe), run_dir=tmp_path / "other", **places)
+
+
+def test_projections_see_the_blocks_that_they_are_named_for(taught_recipe):
+    recipe = read_recipe(taught_recipe)
+    student = Student(recipe.student)
+    inside: list = []
+    features = torch.randn(1, 40, 80)
+    hidden, _, _ = student.encode(features, student.initial_state(1), inside)
+    assert len(inside) == 2 and torch.equal(inside[-1], hidden) and not torch.equal(inside[0], hidden)
+
+
 def test_a_checkpoint_without_the_heads_is_refused(taught_recipe, taught_data, tmp_path):
     places = {"run_dir": tmp_path / "run", "data_dir": taught_data, "cache_dir": tmp_path / "cache", "num_threads": 1}
     text = taught_recipe.read_text().replace("steps = 8", "steps = 1")
@@ -242,6 +292,8 @@ def test_weights_rise_and_fall():
         ("weight = 0.3\n", "weight = -0.3\n", "weight of 0 or more"),
         ("[losses.tokens]\n", "[losses.tokens]\nshifts = [2, 1]\n", "shifts must be the first and the last"),
         ("[losses.tokens]\n", "[losses.tokens]\ntemperature = 0\n", "temperature must be above 0"),
+        ("[losses.tokens]\n", "[losses.inner]\nweight = 1\ntemperature = 0\n[losses.tokens]\n", "temperature must be"),
+        ('distance = "l1"', "blocks = [0]", "different numbers from 1 on"),
     ],
 )
 def test_mistakes_are_named(taught_recipe, old, new, message):

@@ -14,6 +14,7 @@ from edgeasr.train.losses import (  # noqa: E402
     feature_loss,
     guided_ctc_loss,
     n_best_ctc_loss,
+    self_distillation_loss,
     shifted_soft_label_loss,
     soft_label_loss,
 )
@@ -132,6 +133,24 @@ def test_the_soft_minimum_is_one_over_shifts():
     soft = [-0.3 * math.log((math.exp(-costs[0] / 0.3) + math.exp(-costs[1] / 0.3)) / 2), costs[1]]
     loss = shifted_soft_label_loss(student, teacher, shifts=(0, 1), softness=0.3)
     assert loss.item() == pytest.approx(sum(soft) / 2, rel=1e-5)
+
+
+def test_self_distillation_is_the_divergence_from_a_fixed_target_in_valid_frames():
+    learner = log([[HALF, SURE, NONE], [HALF, NONE, NONE]]).requires_grad_()
+    target = log([[SURE, NONE, NONE], [NONE, SURE, SURE]]).requires_grad_()
+    lengths = torch.tensor([2, 1])
+    loss = self_distillation_loss(learner, target, lengths, blank_id=0)
+    expected = divergence(SURE, HALF) + divergence(NONE, SURE) + divergence(NONE, HALF)
+    assert loss.item() == pytest.approx(expected / 3, rel=1e-5)
+    loss.backward()
+    assert target.grad is None
+    assert learner.grad[0, :2].abs().min() > 0 and not learner.grad[0, 2].any()
+    # Frames count 1 + 4 p(not blank), the first 4.6 times; flattened by 2, (0.1, 0.9) is (1/4, 3/4).
+    spiky = self_distillation_loss(learner, target, lengths, blank_id=0, spike_weight=4.0, temperature=2.0)
+    flat = divergence((0.25, 0.75), HALF), divergence((0.75, 0.25), (0.25, 0.75)), divergence((0.75, 0.25), HALF)
+    expected = 4 * (4.6 * flat[0] + 1.4 * flat[1] + 1.4 * flat[2]) / (4.6 + 1.4 + 1.4)
+    assert spiky.item() == pytest.approx(expected, rel=1e-5)
+    assert self_distillation_loss(learner, learner, lengths, blank_id=0).item() == 0
 
 
 def test_guided_ctc_looks_at_spikes_alone():

@@ -153,6 +153,18 @@ def test_frames_follow_the_clip_through_speed_and_joins(data):
     assert slow.features[:, 0].tolist() == pytest.approx(np.repeat(np.arange(20), 2).tolist(), abs=0.51)
 
 
+def test_features_of_finer_frames_are_means(data):
+    targets = hear(data, Parrot(), clips(0.8, 0.4))
+    # Two frames of the teacher in one of 80 ms: numbers 0 and 1, 2 and 3, ...; the last clip's end is its last frame.
+    found = targets.features_along([Part(clip=0, start_s=0.0, speed=1.0)], 11, 0.08)
+    assert found.features[:10, 0].tolist() == [0.5 + 2 * place for place in range(10)]
+    assert found.said.tolist() == [True] * 10 + [False]
+    # Three of them in 120 ms, around the middle; at twice the speed these are six frames, the middle between 2 and 3.
+    fast = targets.features_along([Part(clip=1, start_s=0.12, speed=2.0)], 3, 0.12)
+    assert fast.said.tolist() == [False, True, True]
+    assert fast.features[:, 0].tolist() == [0.0, 2.0, 8.0]
+
+
 @pytest.mark.parametrize(("speed", "frame_s"), [(1.0, 0.04), (0.9, 0.04), (1.12, 0.04), (1.0, 0.02), (0.88, 0.02)])
 def test_every_token_is_emitted_once_near_its_time(data, speed, frame_s):
     targets = hear(data, Parrot(), clips(4.0))
