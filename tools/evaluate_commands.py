@@ -41,8 +41,9 @@ from edgeasr.train.commands import (
     some_clips,
     understand,
 )
+from edgeasr.train.conditions import Condition
 from edgeasr.train.evaluate import EvaluationSet
-from edgeasr.train.log_probs import Condition, LogProbs
+from edgeasr.train.log_probs import LogProbs
 from edgeasr.train.manifest import Utterance, data_dir
 
 

@@ -19,8 +19,9 @@ from edgeasr.cli.common import add_recognizer_arguments, fail, load_recognizer, 
 from edgeasr.diagnosis import align
 from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.train.clips import read_audio
+from edgeasr.train.conditions import Condition
 from edgeasr.train.evaluate import find_sets, normaliser
-from edgeasr.train.log_probs import Condition, LogProbs
+from edgeasr.train.log_probs import LogProbs
 from edgeasr.train.manifest import data_dir
 from edgeasr.train.recipe import find_recipe, read_recipe
 from edgeasr.train.student import STEM_STRIDE

@@ -49,9 +49,10 @@ from edgeasr.train.commands import (
     some_clips,
     understand,
 )
+from edgeasr.train.conditions import Condition
 from edgeasr.train.evaluate import EvaluationSet, SystemResult, compare, find_sets, make_result, normaliser, summarise
 from edgeasr.train.hotwords import LEAST_LETTERS, choose_hotwords, model_vocabulary, texts_elsewhere
-from edgeasr.train.log_probs import Condition, HeardClip, LogProbs
+from edgeasr.train.log_probs import HeardClip, LogProbs
 from edgeasr.train.manifest import data_dir
 from edgeasr.train.tune import TuningClips, measure_hotwords
 

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from edgeasr.decoder import Hotwords
     from edgeasr.train.bootstrap import Interval
     from edgeasr.train.calibrate import Report, WayOfDecoding
+    from edgeasr.train.conditions import Condition
     from edgeasr.train.evaluate import EvaluationSet, Normaliser
-    from edgeasr.train.log_probs import Condition, HeardClip, LogProbs
+    from edgeasr.train.log_probs import HeardClip, LogProbs
     from edgeasr.train.reliability import Reliability
 
 FIT_SETS = ("librispeech.dev", "commonvoice.dev", "speechocean.dev")
@@ -93,8 +94,9 @@ def run(args: argparse.Namespace) -> int:
     from edgeasr.bundle import find_bundle, read_bundle
     from edgeasr.recognizer import Recognizer
     from edgeasr.train.calibrate import report_hotwords, takes_hotwords, ways_of_decoding
+    from edgeasr.train.conditions import Condition
     from edgeasr.train.evaluate import find_sets, normaliser
-    from edgeasr.train.log_probs import Condition, LogProbs
+    from edgeasr.train.log_probs import LogProbs
     from edgeasr.train.manifest import data_dir
 
     for path in (args.json, args.markdown):

@@ -57,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
     from edgeasr.bundle import update_bundle
     from edgeasr.cli.progress import ProgressBar
     from edgeasr.recognizer import Recognizer
+    from edgeasr.train.conditions import Condition
     from edgeasr.train.evaluate import find_sets, normaliser
-    from edgeasr.train.log_probs import Condition, LogProbs
+    from edgeasr.train.log_probs import LogProbs
     from edgeasr.train.manifest import data_dir
     from edgeasr.train.tune import TuningClips
 

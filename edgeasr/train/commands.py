@@ -18,8 +18,9 @@ from edgeasr.decoder import Hypothesis
 from edgeasr.errors import ConfigError
 from edgeasr.grammar import Grammar, SlotValue
 from edgeasr.train.bootstrap import FloatArray
+from edgeasr.train.conditions import NOISE_FOLDER
 from edgeasr.train.evaluate import EvaluationSet
-from edgeasr.train.log_probs import NOISE_FOLDER, HeardClip
+from edgeasr.train.log_probs import HeardClip
 from edgeasr.train.manifest import Utterance, read_manifest
 
 # Share of other speech, and of noise, that may be taken for an order: what `tune` keeps to.

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,40 +16,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgeasr.errors import ConfigError
 from edgeasr.recognizer import Recognizer
-from edgeasr.train.augment import Noise
 from edgeasr.train.clips import read_audio, resample
+from edgeasr.train.conditions import Condition, damage, noise_paths
 from edgeasr.train.evaluate import EvaluationSet
 from edgeasr.train.manifest import Utterance
 from edgeasr.waveform import Waveform
 
 FloatArray = npt.NDArray[np.float32]
 
-NOISE_FOLDER = "noise"
-CLEAN = "clean"
-
 # Told how many seconds of sound have been heard, and how many there are.
 Progress = Callable[[float, float], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Condition:
-    """How clips are heard.
-
-    Attributes:
-        snr_db: With recorded noise at this signal-to-noise ratio; None: as they are.
-        odd: Which half of the noise recordings: every other one, from the first or from the second on. What is fitted
-            with one half is measured with the other.
-    """
-
-    snr_db: float | None = None
-    odd: bool = False
-
-    @property
-    def name(self) -> str:
-        """What tables call it."""
-        return CLEAN if self.snr_db is None else f"{self.snr_db:g} dB"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +60,6 @@ class LogProbs:
         self.recognizer = recognizer
         self.data = data
         self.cache_dir = cache_dir
-        self._noise: dict[bool, list[Waveform]] = {}
 
     def load(
         self, evaluation_set: EvaluationSet, condition: Condition, on_progress: Progress | None = None
@@ -109,10 +84,11 @@ class LogProbs:
         """Names what the output depends on: the network and the frontend, the clips, and the noise."""
         bundle = self.recognizer.bundle
         clips = [[u.id, str(u.audio.resolve())] for u in evaluation_set.utterances]
-        noise = [path.name for path in self._noise_paths(condition.odd)] if condition.snr_db is not None else []
+        noise = [] if condition.snr_db is None else [path.name for path in noise_paths(self.data, odd=condition.odd)]
+        room = [] if condition.rt60_s is None else [condition.rt60_s]
         network = [bundle.files[name].sha256 for name in bundle.model.files]
         identity = [network, repr(bundle.frontend), repr(bundle.model), clips, noise]
-        digest = hashlib.sha256(json.dumps([*identity, condition.snr_db]).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(json.dumps([*identity, condition.snr_db, *room]).encode()).hexdigest()[:16]
         return f"{bundle.name}-{evaluation_set.name}-{condition.name.replace(' ', '')}-{digest}"
 
     def _compute(
@@ -134,30 +110,8 @@ class LogProbs:
     def _hear(self, utterance: Utterance, condition: Condition) -> FloatArray:
         sample_rate = self.recognizer.bundle.sample_rate
         waveform = resample(*read_audio(utterance.audio), sample_rate)
-        if condition.snr_db is not None:
-            noise = Noise(
-                probability=1.0,
-                minimum_snr_db=condition.snr_db,
-                maximum_snr_db=condition.snr_db,
-                coloured_share=0.0,
-            )
-            # Each clip has its own noise, the same in each run.
-            random = np.random.default_rng(zlib.crc32(f"{utterance.id} {condition.snr_db:g}".encode()))
-            waveform = noise(waveform, self._recordings(condition.odd), random)
+        waveform = damage(waveform, sample_rate, condition, clip=utterance.id, data=self.data)
         return log_probs(self.recognizer, waveform)
-
-    def _recordings(self, odd: bool) -> list[Waveform]:
-        if odd not in self._noise:
-            sample_rate = self.recognizer.bundle.sample_rate
-            self._noise[odd] = [resample(*read_audio(path), sample_rate) for path in self._noise_paths(odd)]
-        return self._noise[odd]
-
-    def _noise_paths(self, odd: bool) -> list[Path]:
-        folder = self.data / NOISE_FOLDER
-        paths = sorted(folder.glob("*.opus"))[int(odd) :: 2]
-        if not paths:
-            raise ConfigError(f"{folder} has too few recordings of noise (the folder of the data is {self.data})")
-        return paths
 
 
 def log_probs(recognizer: Recognizer, waveform: Waveform) -> FloatArray:

@@ -38,8 +38,9 @@ from edgeasr.train.calibrate import (
     sentence_grammar,
     set_weights,
 )
+from edgeasr.train.conditions import Condition
 from edgeasr.train.evaluate import EvaluationSet, find_sets, normaliser
-from edgeasr.train.log_probs import Condition, HeardClip, LogProbs
+from edgeasr.train.log_probs import HeardClip, LogProbs
 from edgeasr.train.manifest import Utterance
 from edgeasr.train.reliability import Judged, measure
 

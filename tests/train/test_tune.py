@@ -12,8 +12,9 @@ from edgeasr.config import CtcBeamConfig
 from edgeasr.decoder import DecodingContext
 from edgeasr.lm import LanguageModel
 from edgeasr.tokens import TokenTable
+from edgeasr.train.conditions import Condition
 from edgeasr.train.evaluate import normaliser
-from edgeasr.train.log_probs import Condition, HeardClip
+from edgeasr.train.log_probs import HeardClip
 from edgeasr.train.manifest import Utterance
 from edgeasr.train.score import ErrorCounts
 from edgeasr.train.tune import (
