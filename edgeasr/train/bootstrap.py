@@ -61,3 +61,32 @@ def resampled_sums(strata: Sequence[FloatArray], *, resamples: int = RESAMPLES, 
             shares = np.full(len(units), 1 / len(units))
             total += random.multinomial(len(units), shares, size=resamples) @ units
     return total
+
+
+def p_value(differences: FloatArray) -> float:
+    """Two-sided p value of a paired difference: how often resamples put the difference on the other side of 0, twice.
+
+    The smallest share is that of one resample more than there are (Davison and Hinkley 1997, section 4.2.3): a finite
+    number of draws proves nothing impossible.
+
+    Args:
+        differences: (resamples,) what the resampled units give.
+    """
+    others = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
+    return min(1.0, 2 * (1 + others) / (1 + len(differences)))
+
+
+def relative_change(ours: float, theirs: float, resampled: FloatArray | None) -> Interval | None:
+    """One rate over another, minus one; None where the other is 0.
+
+    Args:
+        ours: The one rate.
+        theirs: The other.
+        resampled: (resamples, 2) both in each resample; None for no interval. There is none either if the other rate
+            is 0 in a resample.
+    """
+    if theirs == 0:
+        return None
+    if resampled is None or not resampled[:, 1].all():
+        return Interval(value=ours / theirs - 1)
+    return Interval.of(ours / theirs - 1, resampled[:, 0] / resampled[:, 1] - 1)

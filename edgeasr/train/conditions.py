@@ -108,7 +108,7 @@ def damage(waveform: Waveform, sample_rate: int, condition: Condition, *, clip: 
 
     Args:
         waveform: (num_samples,) float32.
-        sample_rate: Of the waveform, in Hz. The level of noise is that of what this rate can hold: compare systems at one.
+        sample_rate: Of the waveform, in Hz. Compare systems at one: it bounds what noise there is.
         condition: How it is heard; first comes the room, then the noise.
         clip: The clip's id, which everything is drawn by.
         data: The data folder; its `noise` holds the recorded noise.

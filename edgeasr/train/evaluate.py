@@ -1,6 +1,6 @@
-"""Evaluation: error rates with intervals, and speed, of bundles and peers on sets of transcribed clips.
+"""Evaluation: error rates with intervals, and speed, of any systems on the same transcribed clips.
 
-Nothing here needs torch: what is measured is what people run.
+Nothing here needs torch; a PyTorch model is one more system (`transcriber.py`).
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from edgeasr.errors import ConfigError
-from edgeasr.train.bootstrap import FloatArray, Interval, resampled_sums
-from edgeasr.train.clips import read_audio
+from edgeasr.train.bootstrap import FloatArray, Interval, p_value, relative_change, resampled_sums
+from edgeasr.train.clips import read_audio, resample
+from edgeasr.train.conditions import CLEAN, Condition, damage
 from edgeasr.train.manifest import Utterance, read_manifest
 from edgeasr.train.score import ErrorCounts, count_errors
-from edgeasr.train.transcriber import Loader
+from edgeasr.train.transcriber import LIVE_SAMPLE_RATE, LiveTranscriber, Loader, Transcriber, WordTranscriber
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,10 @@ SPLITS = ("train", "dev", "test")
 AGE_BANDS = (0, 12, 18, 30, 45, 60)
 POOLED = "all sets"
 UNKNOWN = "unknown"
+# Damaged clips are made at this rate for all systems: what noise there is must not depend on how a clip is stored.
+DAMAGED_SAMPLE_RATE = 16_000
+# As microphones deliver it.
+LIVE_PIECE_S = 0.1
 
 Normaliser = Callable[[str], str]
 # Told how many seconds of sound have been recognised, and how many there are.
@@ -55,7 +60,9 @@ class Result:
         hypothesis: What was recognised, normalised.
         words: Errors in words.
         characters: Errors in characters, spaces included.
-        cpu_s: CPU time from the compressed file to the text.
+        cpu_s: CPU time from the compressed file to the text; 0 if it was not measured.
+        condition: The name of the condition that the clip was heard in.
+        confidences: Of each word of the hypothesis, in 0..1; None where the system gives none.
     """
 
     set_name: str
@@ -65,6 +72,24 @@ class Result:
     words: ErrorCounts
     characters: ErrorCounts
     cpu_s: float
+    condition: str = CLEAN
+    confidences: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveClip:
+    """One clip, fed as a microphone would feed it.
+
+    Attributes:
+        set_name: The set that the clip is of.
+        final_s: From its last sample to the final text, on the clock.
+        first_text_s: From its start to the first text of a partial result, on the clock of somebody who listens; None
+            where there was no text before the end.
+    """
+
+    set_name: str
+    final_s: float
+    first_text_s: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +98,19 @@ class SystemResult:
 
     Attributes:
         name: The system.
-        results: One for each clip.
+        results: One for each clip and condition.
         load_cpu_s: CPU time to import and load it; None if it was measured in an earlier run.
-        peak_memory_mb: Most memory that the process had in use, in MiB; None as above.
+        peak_memory_mb: Most memory that the process had in use, in MiB, with clips as they are; None as above.
+        calibrated: Whether its confidences claim to be probabilities; None where it gives none.
+        live: What was fed piece by piece.
     """
 
     name: str
     results: tuple[Result, ...]
     load_cpu_s: float | None = None
     peak_memory_mb: float | None = None
+    calibrated: bool | None = None
+    live: tuple[LiveClip, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +129,7 @@ class Row:
         wer: Word error rate.
         cer: Character error rate.
         real_time_factor: CPU time per second of sound, decoding of the compressed file included; None if unknown.
+        condition: The name of the condition that the clips were heard in.
     """
 
     set_name: str
@@ -113,15 +143,32 @@ class Row:
     wer: Interval
     cer: Interval
     real_time_factor: float | None
+    condition: str = CLEAN
 
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Error rates of a system minus those of another on the same clips."""
+    """Error rates of a system beside those of another on the same clips, drawn together (Bisani and Ney 2004).
+
+    Attributes:
+        set_name: The set, or `POOLED`.
+        condition: The name of the condition that the clips were heard in.
+        wer: Word error rate, minus that of the other.
+        cer: Character error rate, minus that of the other.
+        relative_wer: The first as a share of the other's rate; None where the other has no errors.
+        relative_cer: The same of characters.
+        wer_p: Two-sided p value of the difference; None where there is nothing to draw from.
+        cer_p: The same of characters.
+    """
 
     set_name: str
+    condition: str = CLEAN
     wer: Interval
     cer: Interval
+    relative_wer: Interval | None
+    relative_cer: Interval | None
+    wer_p: float | None
+    cer_p: float | None
 
 
 def normaliser(language: str) -> Normaliser:
@@ -195,18 +242,35 @@ def _find_manifest(folder: Path, name: str) -> Path:
     raise ConfigError(f"no set {name!r}: {folder} has {', '.join(known) or 'no manifests'}")
 
 
-def _spread(utterances: list[Utterance], limit: int) -> list[Utterance]:
+def _spread(utterances: Sequence[Utterance], limit: int) -> list[Utterance]:
     """Some of the clips, at equal distances."""
     count = min(limit, len(utterances))
     return [utterances[i * len(utterances) // count] for i in range(count)]
 
 
 def measure(
-    load: Loader, sets: Sequence[EvaluationSet], normalise: Normaliser, on_progress: Progress | None = None
+    load: Loader,
+    sets: Sequence[EvaluationSet],
+    normalise: Normaliser,
+    on_progress: Progress | None = None,
+    *,
+    conditions: Sequence[Condition] = (Condition(),),
+    data: Path = Path(),
+    live_clips: int = 0,
 ) -> SystemResult:
-    """Loads a system and lets it recognise every clip.
+    """Loads a system and lets it recognise every clip, in every condition.
 
-    Memory is that of the whole process: measure each system in a process of its own if it matters.
+    Memory is that of the whole process: measure each system in a process of its own if it matters. Speed and memory
+    are measured with clips as they are.
+
+    Args:
+        load: Loads the system.
+        sets: The clips.
+        normalise: Of the language.
+        on_progress: Told how far it is.
+        conditions: How the clips are heard.
+        data: The data folder, which has the recorded noise.
+        live_clips: So many clips of each set, evenly spread, are also fed piece by piece, if the system can take that.
 
     Raises:
         EdgeAsrError: The system cannot be loaded, or a clip cannot be read.
@@ -214,33 +278,114 @@ def measure(
     begun_s = time.process_time()
     transcriber = load()
     load_cpu_s = time.process_time() - begun_s
-    total_s = sum(utterance.duration_s for s in sets for utterance in s.utterances)
+    live_sets = [(s, _spread(s.utterances, live_clips)) for s in sets if live_clips]
+    if not isinstance(transcriber, LiveTranscriber):
+        live_sets = []
+    total_s = len(conditions) * sum(utterance.duration_s for s in sets for utterance in s.utterances)
+    total_s += sum(utterance.duration_s for _, chosen in live_sets for utterance in chosen)
     done_s = 0.0
+
+    def advance(utterance: Utterance) -> None:
+        nonlocal done_s
+        done_s += utterance.duration_s
+        if on_progress is not None:
+            on_progress(done_s, total_s)
+
     results = []
-    for evaluation_set in sets:
-        for utterance in evaluation_set.utterances:
-            begun_s = time.process_time()
-            waveform, sample_rate = read_audio(utterance.audio)
-            text = transcriber.transcribe(waveform, sample_rate)
-            cpu_s = time.process_time() - begun_s
-            results.append(
-                make_result(
-                    evaluation_set.name,
-                    utterance,
-                    reference=normalise(utterance.text or ""),
-                    hypothesis=normalise(text),
-                    cpu_s=cpu_s,
-                )
-            )
-            done_s += utterance.duration_s
-            if on_progress is not None:
-                on_progress(done_s, total_s)
+    memory_mb: float | None = None
+    for condition in sorted(conditions, key=lambda condition: condition.name != CLEAN):
+        for evaluation_set in sets:
+            for utterance in evaluation_set.utterances:
+                results.append(_recognise(transcriber, evaluation_set.name, utterance, condition, normalise, data))
+                advance(utterance)
+        if memory_mb is None:
+            memory_mb = peak_memory_mb()
+    live = []
+    if isinstance(transcriber, LiveTranscriber):
+        for evaluation_set, chosen in live_sets:
+            for utterance in chosen:
+                live.append(feed(transcriber, evaluation_set.name, utterance))
+                advance(utterance)
     return SystemResult(
-        name=transcriber.name, results=tuple(results), load_cpu_s=load_cpu_s, peak_memory_mb=peak_memory_mb()
+        name=transcriber.name,
+        results=tuple(results),
+        load_cpu_s=load_cpu_s,
+        peak_memory_mb=memory_mb,
+        calibrated=transcriber.calibrated if isinstance(transcriber, WordTranscriber) else None,
+        live=tuple(live),
     )
 
 
-def make_result(set_name: str, utterance: Utterance, *, reference: str, hypothesis: str, cpu_s: float = 0.0) -> Result:
+def _recognise(
+    transcriber: Transcriber,
+    set_name: str,
+    utterance: Utterance,
+    condition: Condition,
+    normalise: Normaliser,
+    data: Path,
+) -> Result:
+    begun_s = time.process_time()
+    waveform, sample_rate = read_audio(utterance.audio)
+    clean = condition.name == CLEAN
+    if not clean:
+        waveform = resample(waveform, sample_rate, DAMAGED_SAMPLE_RATE)
+        sample_rate = DAMAGED_SAMPLE_RATE
+        waveform = damage(waveform, sample_rate, condition, clip=utterance.id, data=data)
+    confidences = None
+    if isinstance(transcriber, WordTranscriber):
+        words = transcriber.transcribe_words(waveform, sample_rate)
+        # A word may be none to the normaliser, or several.
+        parts = [(part, word.confidence) for word in words for part in normalise(word.text).split()]
+        hypothesis = " ".join(part for part, _ in parts)
+        confidences = tuple(confidence for _, confidence in parts)
+    else:
+        hypothesis = normalise(transcriber.transcribe(waveform, sample_rate))
+    return make_result(
+        set_name,
+        utterance,
+        reference=normalise(utterance.text or ""),
+        hypothesis=hypothesis,
+        cpu_s=time.process_time() - begun_s if clean else 0.0,
+        condition=condition.name,
+        confidences=confidences,
+    )
+
+
+def feed(transcriber: LiveTranscriber, set_name: str, utterance: Utterance) -> LiveClip:
+    """Feeds a clip in pieces of `LIVE_PIECE_S`, one after the other has been dealt with, and looks at the clock.
+
+    What is measured is what a listener waits for if the system keeps up with the sound.
+
+    Raises:
+        EdgeAsrError: The clip cannot be read.
+    """
+    waveform = resample(*read_audio(utterance.audio), LIVE_SAMPLE_RATE)
+    size = round(LIVE_PIECE_S * LIVE_SAMPLE_RATE)
+    live = transcriber.listen()
+    first_text_s = None
+    taken_s = 0.0
+    for begin in range(0, len(waveform), size):
+        piece = waveform[begin : begin + size]
+        begun_s = time.perf_counter()
+        text = live.accept(piece)
+        taken_s = time.perf_counter() - begun_s
+        if text and first_text_s is None:
+            first_text_s = (begin + len(piece)) / LIVE_SAMPLE_RATE + taken_s
+    begun_s = time.perf_counter()
+    live.finish()
+    return LiveClip(set_name=set_name, final_s=taken_s + time.perf_counter() - begun_s, first_text_s=first_text_s)
+
+
+def make_result(
+    set_name: str,
+    utterance: Utterance,
+    *,
+    reference: str,
+    hypothesis: str,
+    cpu_s: float = 0.0,
+    condition: str = CLEAN,
+    confidences: tuple[float, ...] | None = None,
+) -> Result:
     """Counts the errors of a clip."""
     return Result(
         set_name=set_name,
@@ -250,6 +395,8 @@ def make_result(set_name: str, utterance: Utterance, *, reference: str, hypothes
         words=count_errors(reference, hypothesis, unit="word"),
         characters=count_errors(reference, hypothesis, unit="character"),
         cpu_s=cpu_s,
+        condition=condition,
+        confidences=confidences,
     )
 
 
@@ -267,7 +414,7 @@ def peak_memory_mb() -> float:
 def summarise(
     results: Sequence[Result], *, groupings: Sequence[str] = (), by_speaker: bool = False, seed: int = 0
 ) -> list[Row]:
-    """Error rates of each set, of the groups of speakers in it, and of all sets together.
+    """Error rates of each set, of the groups of speakers in it, and of all sets together, condition by condition.
 
     Args:
         results: Of one system.
@@ -276,13 +423,14 @@ def summarise(
         seed: Of the resampling.
     """
     rows = []
-    by_set = split(results, lambda result: result.set_name)
-    for name, members in by_set.items():
-        rows.append(_row(members, set_name=name, by_speaker=by_speaker, seed=seed))
-        for grouping in groupings:
-            rows += _group_rows(members, set_name=name, grouping=grouping, by_speaker=by_speaker, seed=seed)
-    if len(by_set) > 1:
-        rows.append(_row(results, set_name=POOLED, by_speaker=by_speaker, seed=seed))
+    for heard in split(results, lambda result: result.condition).values():
+        by_set = split(heard, lambda result: result.set_name)
+        for name, members in by_set.items():
+            rows.append(_row(members, set_name=name, by_speaker=by_speaker, seed=seed))
+            for grouping in groupings:
+                rows += _group_rows(members, set_name=name, grouping=grouping, by_speaker=by_speaker, seed=seed)
+        if len(by_set) > 1:
+            rows.append(_row(heard, set_name=POOLED, by_speaker=by_speaker, seed=seed))
     return rows
 
 
@@ -295,6 +443,23 @@ def _group_rows(results: Sequence[Result], *, set_name: str, grouping: str, by_s
         row = _row(groups[group], set_name=set_name, by_speaker=by_speaker, seed=seed)
         rows.append(replace(row, grouping=grouping, group=group))
     return rows
+
+
+def extreme_speakers(rows: Sequence[Row], most: int, *, least_words: int = 20) -> tuple[list[Row], list[Row]]:
+    """The speakers who are understood best and those who are understood worst, of all sets of one condition.
+
+    Args:
+        rows: Of one system and condition, with the grouping `speaker`; others are passed over.
+        most: How many of each, at most; nobody is both.
+        least_words: Speakers who say fewer words are passed over: theirs would be chance.
+
+    Returns:
+        The best, the very best first, and the worst, the very worst first.
+    """
+    known = [r for r in rows if r.grouping == "speaker" and r.group != UNKNOWN and r.words.reference >= least_words]
+    known.sort(key=lambda row: (row.wer.value, row.set_name, row.group))
+    most = min(most, len(known) // 2)
+    return known[:most], known[::-1][:most]
 
 
 def group_of(utterance: Utterance, grouping: str) -> str:
@@ -349,6 +514,7 @@ def _row(results: Sequence[Result], *, set_name: str, by_speaker: bool, seed: in
         wer=Interval.of(words.rate, None if sums is None else sums[:, 0] / sums[:, 1]),
         cer=Interval.of(characters.rate, None if sums is None else sums[:, 2] / sums[:, 3]),
         real_time_factor=cpu_s / audio_s if audio_s > 0 and cpu_s > 0 else None,
+        condition=results[0].condition,
     )
 
 
@@ -376,35 +542,70 @@ def _strata(systems: Sequence[Sequence[Result]], by_speaker: bool) -> list[Float
 
 
 def compare(system: SystemResult, base: SystemResult, *, by_speaker: bool = False, seed: int = 0) -> list[Difference]:
-    """The differences of two systems on each set and on all together: `system` minus `base`, clip by clip.
+    """The differences of two systems on each set and on all together, clip by clip: `system` beside `base`.
 
     Raises:
         ConfigError: They did not recognise the same clips.
     """
-    by_clip = {(result.set_name, result.utterance.id): result for result in base.results}
-    if len(by_clip) != len(base.results) or by_clip.keys() != {(r.set_name, r.utterance.id) for r in system.results}:
+    by_clip = {_clip(result): result for result in base.results}
+    if len(by_clip) != len(base.results) or by_clip.keys() != {_clip(result) for result in system.results}:
         raise ConfigError(f"{system.name} and {base.name} cannot be compared: they recognised different clips")
-    by_set = split(system.results, lambda result: result.set_name)
-    if len(by_set) > 1:
-        by_set[POOLED] = list(system.results)
     differences = []
-    for name, mine in by_set.items():
-        theirs = [by_clip[result.set_name, result.utterance.id] for result in mine]
-        sums = resampled_sums(_strata([mine, theirs], by_speaker), seed=seed)
-        differences.append(
-            Difference(
-                set_name=name,
-                wer=Interval.of(
-                    _words(mine).rate - _words(theirs).rate,
-                    None if sums is None else sums[:, 0] / sums[:, 1] - sums[:, 4] / sums[:, 5],
-                ),
-                cer=Interval.of(
-                    _characters(mine).rate - _characters(theirs).rate,
-                    None if sums is None else sums[:, 2] / sums[:, 3] - sums[:, 6] / sums[:, 7],
-                ),
+    for condition, heard in split(system.results, lambda result: result.condition).items():
+        by_set = split(heard, lambda result: result.set_name)
+        if len(by_set) > 1:
+            by_set[POOLED] = heard
+        for name, mine in by_set.items():
+            theirs = [by_clip[_clip(result)] for result in mine]
+            sums = resampled_sums(_strata([mine, theirs], by_speaker), seed=seed)
+            wer, relative_wer, wer_p = _paired(
+                _words(mine), _words(theirs), None if sums is None else sums[:, [0, 1, 4, 5]]
             )
-        )
+            cer, relative_cer, cer_p = _paired(
+                _characters(mine), _characters(theirs), None if sums is None else sums[:, [2, 3, 6, 7]]
+            )
+            differences.append(
+                Difference(
+                    set_name=name,
+                    condition=condition,
+                    wer=wer,
+                    cer=cer,
+                    relative_wer=relative_wer,
+                    relative_cer=relative_cer,
+                    wer_p=wer_p,
+                    cer_p=cer_p,
+                )
+            )
     return differences
+
+
+def _clip(result: Result) -> tuple[str, str, str]:
+    return result.condition, result.set_name, result.utterance.id
+
+
+def _paired(
+    ours: ErrorCounts, theirs: ErrorCounts, sums: FloatArray | None
+) -> tuple[Interval, Interval | None, float | None]:
+    """Difference, relative difference and p value of two error rates.
+
+    Args:
+        ours: Of one system.
+        theirs: Of the other.
+        sums: (resamples, 4) errors and length of the one, errors and length of the other.
+    """
+    if sums is None:
+        return (
+            Interval(value=ours.rate - theirs.rate),
+            relative_change(ours.rate, theirs.rate, None),
+            None,
+        )
+    rates = np.stack([sums[:, 0] / sums[:, 1], sums[:, 2] / sums[:, 3]], axis=1)
+    difference = rates[:, 0] - rates[:, 1]
+    return (
+        Interval.of(ours.rate - theirs.rate, difference),
+        relative_change(ours.rate, theirs.rate, rates),
+        p_value(difference),
+    )
 
 
 def write_hypotheses(path: Path, systems: Sequence[SystemResult]) -> None:
@@ -419,6 +620,7 @@ def write_hypotheses(path: Path, systems: Sequence[SystemResult]) -> None:
                     "reference": result.reference,
                     "hypothesis": result.hypothesis,
                     "duration_s": result.utterance.duration_s,
+                    "condition": result.condition,
                     "cpu_s": round(result.cpu_s, 6),
                 }
                 file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -447,6 +649,7 @@ def read_hypotheses(path: Path, sets: Sequence[EvaluationSet]) -> list[SystemRes
                     reference=row["reference"],
                     hypothesis=row["hypothesis"],
                     cpu_s=float(row["cpu_s"]),
+                    condition=str(row.get("condition", CLEAN)),
                 )
                 systems.setdefault(row["system"], []).append(result)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from edgeasr.bundle import TimingConfig
 from edgeasr.errors import ConfigError
 from edgeasr.recognizer import Recognizer
-from edgeasr.train.bootstrap import FloatArray, Interval, resampled_sums
+from edgeasr.train.bootstrap import FloatArray, Interval, relative_change, resampled_sums
 from edgeasr.train.clips import read_audio, resample
 from edgeasr.train.evaluate import Normaliser, Progress
 from edgeasr.train.manifest import Utterance
@@ -109,12 +109,8 @@ def relative_difference(comparisons: Sequence[LongForm], *, seed: int = 0) -> In
     """WER of the long streams over that of the clips, minus one; the interval is for other speakers."""
     counts = np.array([[c.joined.errors, c.apart.errors] for c in comparisons], np.float64)
     joined, apart = counts.sum(axis=0)
-    if apart == 0:
-        return Interval(value=0.0 if joined == 0 else float("inf"))
-    sums = resampled_sums([counts], seed=seed)
-    if sums is None or not sums[:, 1].all():
-        return Interval(value=joined / apart - 1)
-    return Interval.of(joined / apart - 1, sums[:, 0] / sums[:, 1] - 1)
+    change = relative_change(float(joined), float(apart), resampled_sums([counts], seed=seed))
+    return Interval(value=0.0 if joined == 0 else float("inf")) if change is None else change
 
 
 @dataclass(frozen=True, kw_only=True)

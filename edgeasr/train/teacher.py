@@ -204,7 +204,7 @@ class StudentTeacher:
         self._student = Student(StudentConfig(**recipe["student"]))
         self._student.load_state_dict(checkpoint["average"])
         self._student.eval()
-        self._delimiter = recipe["tokens"]["word_delimiter"]
+        self.word_delimiter = recipe["tokens"]["word_delimiter"]
         self.tokens = tuple(recipe["tokens"]["tokens"])
         self.blank_id = int(recipe["tokens"]["blank_id"])
         config = self._student.config
@@ -231,7 +231,7 @@ class StudentTeacher:
             log_probs[:count],
             self.tokens,
             self.blank_id,
-            self._delimiter,
+            self.word_delimiter,
         )
 
 

@@ -1,4 +1,4 @@
-"""Speech recognisers behind one small interface, so that bundles and peers are fed and measured alike.
+"""Speech recognisers behind one small interface, so that bundles, PyTorch models and peers are fed and measured alike.
 
 Peers are the systems that people would use otherwise, where they are installed: sherpa-onnx with the transducer in
 the data folder (`EDGEASR_DATA/teacher`), and pocketsphinx with the US English model that its package carries.
@@ -7,11 +7,11 @@ the data folder (`EDGEASR_DATA/teacher`), and pocketsphinx with the US English m
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -20,11 +20,19 @@ from edgeasr.train.clips import resample
 from edgeasr.waveform import Waveform
 
 if TYPE_CHECKING:
+    from edgeasr.command import CommandRecognizer
+    from edgeasr.grammar import Grammar
     from edgeasr.recognizer import Recognizer
+    from edgeasr.stream import Stream
+    from edgeasr.types import Transcript, Word
 
 logger = logging.getLogger(__name__)
 
+# What names of systems say that can hear a few sentences only.
+CLOSED = "closed"
 PEER_SAMPLE_RATE = 16_000
+# What live sound comes at.
+LIVE_SAMPLE_RATE = 16_000
 # The transducer gives its last words only after some silence; its authors' examples add about this much.
 TRANSDUCER_TAIL_S = 0.64
 
@@ -42,6 +50,38 @@ class Transcriber(Protocol):
         """Recognises a waveform (num_samples,) float32 in [-1, 1] as one utterance."""
 
 
+@runtime_checkable
+class WordTranscriber(Transcriber, Protocol):
+    """A recogniser that says how sure it is of each word.
+
+    Attributes:
+        calibrated: Whether its confidences claim to be probabilities.
+    """
+
+    calibrated: bool
+
+    def transcribe_words(self, waveform: Waveform, sample_rate: int) -> Sequence[Word]:
+        """The same as `transcribe`, as words with confidences."""
+
+
+class Live(Protocol):
+    """One utterance that is heard piece by piece."""
+
+    def accept(self, piece: Waveform, /) -> str:
+        """Hears a piece (num_samples,) at `LIVE_SAMPLE_RATE`; returns what has been understood so far."""
+
+    def finish(self) -> str:
+        """Ends the utterance; returns what was understood."""
+
+
+@runtime_checkable
+class LiveTranscriber(Transcriber, Protocol):
+    """A recogniser that hears while somebody speaks."""
+
+    def listen(self) -> Live:
+        """Starts an utterance."""
+
+
 # Loads a system. A plain function or a `functools.partial` of one travels to another process.
 Loader = Callable[[], Transcriber]
 
@@ -49,16 +89,144 @@ Loader = Callable[[], Transcriber]
 class BundleTranscriber:
     """A bundle of edgeasr."""
 
-    def __init__(self, recognizer: Recognizer) -> None:
-        """Wraps a recogniser."""
+    def __init__(self, recognizer: Recognizer, sentences: Sequence[str] = ()) -> None:
+        """Wraps a recogniser.
+
+        Args:
+            recognizer: The recogniser.
+            sentences: All that can be said, normalised; empty for anything.
+
+        Raises:
+            ConfigError: The tokens cannot spell a sentence.
+        """
         bundle, decoder, context = recognizer.bundle, recognizer.decoder, recognizer.context
         beam = f" {decoder.beam.beam_size}" if decoder.mode == "beam" else ""
         lm = " + LM" if context is not None and context.lm else ""
-        self.name = f"{bundle.name} {bundle.model.precision} {decoder.mode}{beam}{lm}"
         self.recognizer = recognizer
+        self._commands: CommandRecognizer | None = None
+        if sentences:
+            from edgeasr.command import CommandRecognizer
+
+            self._commands = CommandRecognizer(recognizer, closed_grammar(sentences))
+        way = f"{decoder.mode}{beam}{lm}" if self._commands is None else CLOSED
+        self.name = f"{bundle.name} {bundle.model.precision} {way}"
+        self.calibrated = (recognizer.mode if self._commands is None else self._commands.mode) in bundle.calibration
 
     def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
-        return self.recognizer.transcribe(waveform, sample_rate=sample_rate).text
+        return self._hear(waveform, sample_rate).text
+
+    def transcribe_words(self, waveform: Waveform, sample_rate: int) -> Sequence[Word]:
+        return self._hear(waveform, sample_rate).words
+
+    def listen(self) -> Live:
+        return _LiveStream(self._stream(LIVE_SAMPLE_RATE))
+
+    def _hear(self, waveform: Waveform, sample_rate: int) -> Transcript:
+        if self._commands is None:
+            return self.recognizer.transcribe(waveform, sample_rate=sample_rate)
+        stream = self._stream(sample_rate)
+        stream.accept(waveform)
+        return stream.finish()
+
+    def _stream(self, sample_rate: int) -> Stream:
+        stream = self.recognizer.stream(sample_rate=sample_rate)
+        if self._commands is not None:
+            stream.use_words(self._commands.word_decoder())
+        return stream
+
+
+def closed_grammar(sentences: Iterable[str]) -> Grammar:
+    """A grammar of some sentences, normalised, and nothing else."""
+    from edgeasr.grammar import Grammar
+
+    lines = "".join(f"  {sentence}\n" for sentence in sorted(set(sentences)))
+    return Grammar.from_text(f"intent sentence:\n{lines}", name="the sentences of the sets")
+
+
+class StudentTranscriber:
+    """The student of a training run in PyTorch: the averaged weights in float32, each clip as a whole.
+
+    A beam search is that of the runtime, on the student's log-probs.
+    """
+
+    def __init__(
+        self,
+        run_dir: Path,
+        *,
+        decoder: str | None = None,
+        beam_size: int | None = None,
+        lm: str | Path | None = None,
+        lm_weight: float | None = None,
+        word_bonus: float | None = None,
+        num_threads: int = 1,
+        sentences: Sequence[str] = (),
+    ) -> None:
+        """Loads the checkpoint in a run's folder.
+
+        Args:
+            run_dir: Holds `checkpoint.pt`.
+            decoder: `greedy` or `beam`; None for greedy, but beam where anything is asked for that only it can do.
+            beam_size: How many texts the search keeps.
+            lm: The file of a language model; None or ``"none"`` for none.
+            lm_weight: Of the language model.
+            word_bonus: Added to the score for each word.
+            num_threads: Of PyTorch.
+            sentences: All that can be said, normalised; empty for anything.
+
+        Raises:
+            ConfigError: There is no checkpoint, the tokens cannot spell a sentence, or greedy decoding is asked for
+                with what it cannot do.
+            InputError: The language model cannot be read, or is none.
+        """
+        import torch
+
+        from edgeasr.command import closed_decoder
+        from edgeasr.config import CommandConfig, CtcBeamConfig
+        from edgeasr.decoder import CtcBeamDecoder, DecodingContext
+        from edgeasr.lm import LanguageModel
+        from edgeasr.recognizer import NO_LM
+        from edgeasr.train.teacher import StudentTeacher
+
+        torch.set_num_threads(num_threads)
+        self._student = StudentTeacher(run_dir)
+        tokens, blank_id, delimiter = self._student.tokens, self._student.blank_id, self._student.word_delimiter
+        wishes = {"beam_size": beam_size, "lm_weight": lm_weight, "word_bonus": word_bonus}
+        changes: dict[str, Any] = {name: value for name, value in wishes.items() if value is not None}
+        lm = None if lm == NO_LM else lm
+        if decoder == "greedy" and (changes or lm is not None):
+            raise ConfigError(f"the greedy decoder has no {next(iter(changes), 'lm')}; it is for the beam search")
+        self._decoder: CtcBeamDecoder | None = None
+        way = "greedy"
+        if sentences:
+            grammar = closed_grammar(sentences)
+            grammar.check_spelling(tokens, delimiter)
+            self._decoder = closed_decoder(
+                tokens, grammar, CommandConfig(), blank_id=blank_id, nbest=1, word_delimiter=delimiter
+            )
+            way = CLOSED
+        elif decoder == "beam" or (decoder is None and (changes or lm is not None)):
+            config = CtcBeamConfig(blank_id=blank_id, **changes)
+            context = None if lm is None else DecodingContext(lm=LanguageModel.open(lm))
+            self._decoder = CtcBeamDecoder(tokens, config, context=context, word_delimiter=delimiter)
+            way = f"beam {config.beam_size}{'' if lm is None else ' + LM'}"
+        self.name = f"{run_dir.resolve().name} PyTorch float32 {way}"
+
+    def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
+        said = self._student.hear(waveform, sample_rate, None)
+        return said.readings[0] if self._decoder is None else self._decoder.decode(said.log_probs)[0].text
+
+
+class _LiveStream:
+    """A stream of edgeasr."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def accept(self, piece: Waveform, /) -> str:
+        return self._stream.accept(piece).text
+
+    def finish(self) -> str:
+        return self._stream.finish().text
 
 
 class SherpaOnnxTranscriber:
@@ -97,13 +265,37 @@ class SherpaOnnxTranscriber:
         )
 
     def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
-        stream = self._recognizer.create_stream()
-        stream.accept_waveform(PEER_SAMPLE_RATE, resample(waveform, sample_rate, PEER_SAMPLE_RATE))
-        stream.accept_waveform(PEER_SAMPLE_RATE, np.zeros(round(TRANSDUCER_TAIL_S * PEER_SAMPLE_RATE), np.float32))
-        stream.input_finished()
-        while self._recognizer.is_ready(stream):
-            self._recognizer.decode_stream(stream)
-        return str(self._recognizer.get_result(stream))
+        live = self.listen()
+        live.hear(resample(waveform, sample_rate, PEER_SAMPLE_RATE))
+        return live.finish()
+
+    def listen(self) -> _LiveTransducer:
+        return _LiveTransducer(self._recognizer)
+
+
+class _LiveTransducer:
+    """A stream of sherpa-onnx."""
+
+    def __init__(self, recognizer: Any) -> None:
+        self._recognizer = recognizer
+        self._stream = recognizer.create_stream()
+
+    def hear(self, piece: Waveform) -> None:
+        self._stream.accept_waveform(PEER_SAMPLE_RATE, piece)
+
+    def accept(self, piece: Waveform, /) -> str:
+        self.hear(piece)
+        return self._text()
+
+    def finish(self) -> str:
+        self.hear(np.zeros(round(TRANSDUCER_TAIL_S * PEER_SAMPLE_RATE), np.float32))
+        self._stream.input_finished()
+        return self._text()
+
+    def _text(self) -> str:
+        while self._recognizer.is_ready(self._stream):
+            self._recognizer.decode_stream(self._stream)
+        return str(self._recognizer.get_result(self._stream))
 
 
 class PocketSphinxTranscriber:
@@ -125,13 +317,37 @@ class PocketSphinxTranscriber:
         self._decoder: Any = pocketsphinx.Decoder(samprate=float(PEER_SAMPLE_RATE), loglevel="FATAL")
 
     def transcribe(self, waveform: Waveform, sample_rate: int) -> str:
-        samples = np.clip(np.round(resample(waveform, sample_rate, PEER_SAMPLE_RATE) * 32768), -32768, 32767)
-        if not len(samples):
+        if not len(waveform):
             return ""
-        self._decoder.start_utt()
+        live = self.listen()
         # With `full_utt`, means are those of the utterance itself: it is recognised as if it came first.
-        self._decoder.process_raw(samples.astype("<i2").tobytes(), full_utt=True)
+        live.hear(resample(waveform, sample_rate, PEER_SAMPLE_RATE), full_utt=True)
+        return live.finish()
+
+    def listen(self) -> _LivePocketSphinx:
+        return _LivePocketSphinx(self._decoder)
+
+
+class _LivePocketSphinx:
+    """An utterance of pocketsphinx."""
+
+    def __init__(self, decoder: Any) -> None:
+        self._decoder = decoder
+        decoder.start_utt()
+
+    def hear(self, piece: Waveform, *, full_utt: bool) -> None:
+        samples = np.clip(np.round(piece * 32768), -32768, 32767)
+        self._decoder.process_raw(samples.astype("<i2").tobytes(), full_utt=full_utt)
+
+    def accept(self, piece: Waveform, /) -> str:
+        self.hear(piece, full_utt=False)
+        return self._text()
+
+    def finish(self) -> str:
         self._decoder.end_utt()
+        return self._text()
+
+    def _text(self) -> str:
         hypothesis = self._decoder.hyp()
         return str(hypothesis.hypstr) if hypothesis is not None else ""
 
@@ -142,12 +358,24 @@ def load_bundle(
     decoder: str | None = None,
     beam_size: int | None = None,
     lm: str | Path | None = None,
+    lm_weight: float | None = None,
+    word_bonus: float | None = None,
     num_threads: int = 1,
+    sentences: Sequence[str] = (),
 ) -> Transcriber:
-    """Loads a bundle; the arguments are those of `Recognizer`."""
+    """Loads a bundle; the arguments are those of `Recognizer` and `BundleTranscriber`."""
     from edgeasr.recognizer import Recognizer  # here, so that a peer's process does not load ONNX Runtime for nothing
 
-    return BundleTranscriber(Recognizer(model, decoder=decoder, beam_size=beam_size, lm=lm, num_threads=num_threads))
+    recognizer = Recognizer(
+        model,
+        decoder=decoder,
+        beam_size=beam_size,
+        lm=lm,
+        lm_weight=lm_weight,
+        word_bonus=word_bonus,
+        num_threads=num_threads,
+    )
+    return BundleTranscriber(recognizer, sentences)
 
 
 PEERS = ("sherpa-onnx", "pocketsphinx")

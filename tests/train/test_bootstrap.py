@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
-from edgeasr.train.bootstrap import RESAMPLES, Interval, resampled_sums
+from edgeasr.train.bootstrap import RESAMPLES, Interval, p_value, relative_change, resampled_sums
 
 
 def test_the_same_seed_draws_the_same():
@@ -49,3 +51,44 @@ def test_one_unit_gives_no_interval():
 def test_the_interval_holds_95_percent():
     interval = Interval.of(50.0, np.arange(101.0))
     assert (interval.low, interval.high) == pytest.approx((2.5, 97.5))
+
+
+def exact_p(differences: np.ndarray) -> float:
+    """The p value if all resamples are drawn, each once."""
+    draws = np.array(list(itertools.product(differences, repeat=len(differences)))).sum(axis=1)
+    return min(1.0, 2 * min(np.mean(draws <= 0), np.mean(draws >= 0)))
+
+
+def permutation_p(differences: np.ndarray) -> float:
+    """The p value of the null hypothesis that either system could have made either's errors, over all swaps."""
+    signs = np.array(list(itertools.product((-1, 1), repeat=len(differences))))
+    return float(np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9))
+
+
+@pytest.mark.parametrize("differences", [[3, 1, 1, -1], [2, -1, 1, -1], [1, 1, 2, 1], [0, 0, 0, 0]])
+def test_p_values_are_those_of_all_resamples(differences):
+    units = np.array(differences, float)
+    sums = resampled_sums([units[:, None]])
+    assert p_value(sums[:, 0]) == pytest.approx(exact_p(units), abs=0.03)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.4, 0.8, 1.6])
+def test_p_values_agree_with_a_permutation_test(shift):
+    units = np.random.default_rng(5).normal(size=14)
+    units += shift - units.mean()
+    assert p_value(resampled_sums([units[:, None]])[:, 0]) == pytest.approx(permutation_p(units), abs=0.05)
+
+
+def test_the_smallest_p_value_is_that_of_the_draws():
+    assert p_value(np.ones(RESAMPLES)) == pytest.approx(2 / (RESAMPLES + 1))
+    assert p_value(np.zeros(RESAMPLES)) == 1.0
+
+
+def test_relative_changes():
+    resampled = np.array([[0.1, 0.2]] * 50 + [[0.3, 0.2]] * 50)
+    change = relative_change(0.2, 0.4, resampled)
+    assert change is not None and change.value == -0.5
+    assert (change.low, change.high) == (pytest.approx(-0.5), pytest.approx(0.5))
+    assert relative_change(0.2, 0.0, resampled) is None
+    assert relative_change(0.2, 0.4, None) == Interval(value=-0.5)
+    assert relative_change(0.2, 0.4, np.array([[0.1, 0.0]])) == Interval(value=-0.5)

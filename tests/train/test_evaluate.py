@@ -7,6 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from bundles import TINY
 from edgeasr.bundle import update_bundle, verify_bundle
 from edgeasr.cli import main
 from edgeasr.errors import AudioFormatError, ConfigError
+from edgeasr.train.conditions import Condition
 from edgeasr.train.evaluate import (
     POOLED,
     age_band,
     compare,
+    extreme_speakers,
     find_sets,
     measure,
     normaliser,
@@ -28,6 +31,7 @@ from edgeasr.train.evaluate import (
     summarise,
     write_hypotheses,
 )
+from edgeasr.types import Word
 
 ENGLISH = normaliser("en")
 RATE = 16000
@@ -53,6 +57,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "clips").mkdir(parents=True)
     for number in range(len(TEXTS)):
         soundfile.write(folder / "clips" / f"{number}.flac", np.full(RATE // 10, (number + 1) / 16), RATE)
+    (root / "noise").mkdir()
+    for number in range(2):
+        soundfile.write(
+            root / "noise" / f"{number}.opus", 0.1 * np.sin(np.arange(RATE)), RATE, format="OGG", subtype="OPUS"
+        )
     manifests = {
         "books.dev": [
             entry(0, speaker="a", gender="f", age=7),
@@ -189,6 +198,113 @@ def test_paired_differences(data):
     assert all((d.wer.value, d.wer.low, d.cer.high) == (0, 0, 0) for d in same)
     back = {d.set_name: d for d in compare(good, bad)}
     assert back[POOLED].wer.low == pytest.approx(-differences[POOLED].wer.high)
+
+
+def test_p_values_by_utterance_and_by_speaker(data):
+    # Every clip has one error more than the other system makes.
+    base = measured(data, lambda text: text.replace("t", "d"), name="base", names=["books.dev"])
+    worse = measured(data, lambda text: text.replace("t", "d") + " um", name="worse", names=["books.dev"])
+    assert [r.words.errors for r in base.results] == [2, 0, 0, 2]
+    (difference,) = compare(worse, base)
+    assert difference.wer.value == pytest.approx(4 / 10)
+    assert difference.relative_wer.value == 1.0
+    assert difference.wer_p == pytest.approx(2 / 2001)  # no resample turns it around
+    assert difference.relative_wer.low is None  # but in some the other one has no errors at all
+    (by_speaker,) = compare(worse, base, by_speaker=True)
+    assert by_speaker.wer.value == difference.wer.value and by_speaker.wer != difference.wer
+    (same,) = compare(base, base)
+    assert same.wer_p == same.cer_p == 1 and same.relative_wer.value == 0
+    perfect = measured(data, names=["books.dev"])
+    assert compare(base, perfect)[0].relative_wer is None
+
+
+def test_conditions_are_apart(data):
+    heard = []
+
+    class Listener(Cheat):
+        def transcribe(self, waveform, sample_rate):
+            heard.append(waveform)
+            return "six"
+
+    sets = find_sets(data, ["books.dev", "calls.dev"], ENGLISH)
+    conditions = [Condition.parse(text, odd=True) for text in ("10dB", "room0.3", "clean")]
+    system = measure(Listener, sets, ENGLISH, conditions=conditions, data=data)
+    rows = summarise(system.results)
+    assert [(r.condition, r.set_name) for r in rows] == [
+        (condition, name)
+        for condition in ("clean", "10 dB", "room 0.3 s")
+        for name in ("books.dev", "calls.dev", POOLED)
+    ]
+    # Speed is that of clips as they are.
+    assert all((row.real_time_factor is None) == (row.condition != "clean") for row in rows)
+    assert len(heard) == 18
+    for clean, *damaged in zip(heard[:6], heard[6:12], heard[12:], strict=True):
+        assert all(len(clean) == len(other) and not np.array_equal(clean, other) for other in damaged)
+    differences = compare(system, system)
+    assert [(d.condition, d.set_name) for d in differences] == [(r.condition, r.set_name) for r in rows]
+
+
+def test_hypotheses_know_their_condition(data, tmp_path):
+    sets = find_sets(data, ["books.dev"], ENGLISH)
+    system = measure(Cheat, sets, ENGLISH, conditions=[Condition()])
+    results = [*system.results, *(replace(result, condition="10 dB") for result in system.results)]
+    write_hypotheses(tmp_path / "h.jsonl", [replace(system, results=tuple(results))])
+    (again,) = read_hypotheses(tmp_path / "h.jsonl", sets)
+    assert [r.condition for r in again.results] == ["clean"] * 4 + ["10 dB"] * 4
+
+
+def test_the_best_and_the_worst_speakers(data):
+    system = measured(data, lambda text: text.replace("seven", "eleven").replace("two", "too"), names=["books.dev"])
+    rows = summarise(system.results, groupings=["speaker", "gender"])
+    best, worst = extreme_speakers(rows, 2, least_words=1)
+    assert [(r.group, r.wer.value) for r in best] == [("b", 0.0)]
+    assert [(r.group, r.wer.value) for r in worst] == [("c", 0.25)]
+    assert extreme_speakers(rows, 2) == ([], [])
+
+
+class Slow(Cheat):
+    """Says one word more with every third piece of a second's tenth."""
+
+    def listen(self):
+        return SlowStream()
+
+
+class SlowStream:
+    def __init__(self):
+        self.pieces = []
+
+    def accept(self, piece):
+        self.pieces.append(len(piece))
+        return "one" if len(self.pieces) > 2 else ""
+
+    def finish(self):
+        assert self.pieces == [1600, 1600, 1600, 800]
+        return "one"
+
+
+def test_latency_of_clips_that_are_fed_piece_by_piece(data, tmp_path):
+    soundfile.write(tmp_path / "long.flac", np.full(5600, 1 / 16), RATE)
+    row = entry(0) | {"audio": "long.flac", "duration_s": 0.35}
+    (tmp_path / "long.dev.jsonl").write_text(json.dumps(row) + "\n")
+    sets = find_sets(data, [str(tmp_path / "long.dev.jsonl")], ENGLISH)
+    system = measure(Slow, sets, ENGLISH, live_clips=3)
+    (live,) = system.live
+    assert live.set_name == "long.dev"
+    assert 0.3 <= live.first_text_s < 0.35 and 0 <= live.final_s < 0.05
+    assert measure(Cheat, sets, ENGLISH, live_clips=3).live == ()
+
+
+def test_confidences_go_with_the_words_of_the_hypothesis(data):
+    class Sure(Cheat):
+        calibrated = True
+
+        def transcribe_words(self, waveform, sample_rate):
+            return [Word("Well-known", 0, 1, 0.9), Word("!", 1, 2, 0.1), Word("six", 2, 3, 0.5)]
+
+    system = measure(Sure, find_sets(data, ["books.dev"], ENGLISH), ENGLISH)
+    assert system.calibrated
+    assert system.results[0].hypothesis == "well known six"
+    assert system.results[0].confidences == (0.9, 0.9, 0.5)
 
 
 def test_other_clips_cannot_be_compared(data):

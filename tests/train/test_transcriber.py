@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -14,7 +15,15 @@ from edgeasr import Recognizer
 from edgeasr.errors import AudioFormatError, ConfigError, MissingDependencyError
 from edgeasr.train import transcriber
 from edgeasr.train.clips import read_audio, resample
-from edgeasr.train.transcriber import load_bundle, peer_loader
+from edgeasr.train.recipe import read_recipe
+from edgeasr.train.transcriber import (
+    LIVE_SAMPLE_RATE,
+    LiveTranscriber,
+    StudentTranscriber,
+    WordTranscriber,
+    load_bundle,
+    peer_loader,
+)
 
 FILES = ("encoder.int8.onnx", "decoder.onnx", "joiner.int8.onnx", "tokens.txt")
 
@@ -24,6 +33,94 @@ def test_a_bundle_writes_what_its_recognizer_does(samples_dir):
     system = load_bundle(TINY, decoder="beam", beam_size=4)
     assert system.name == "tiny int8 beam 4"
     assert system.transcribe(*read_audio(path)) == Recognizer(TINY, beam_size=4).transcribe(path).text != ""
+
+
+def test_a_bundle_that_is_fed_piece_by_piece_hears_the_same(samples_dir):
+    waveform, sample_rate = read_audio(samples_dir / "austen-0880.flac")
+    waveform = resample(waveform, sample_rate, LIVE_SAMPLE_RATE)
+    system = load_bundle(TINY, decoder="greedy")
+    assert isinstance(system, LiveTranscriber) and isinstance(system, WordTranscriber)
+    live = system.listen()
+    for begin in range(0, len(waveform), 1600):
+        live.accept(waveform[begin : begin + 1600])
+    expected = system.recognizer.stream(sample_rate=LIVE_SAMPLE_RATE)
+    expected.accept(waveform)
+    assert live.finish() == expected.finish().text != ""
+    words = system.transcribe_words(waveform, LIVE_SAMPLE_RATE)
+    assert " ".join(word.text for word in words) == system.transcribe(waveform, LIVE_SAMPLE_RATE)
+    assert not system.calibrated
+
+
+def test_a_closed_bundle_hears_the_sentences_alone(samples_dir):
+    sentences = ["don't stop", "go on", "stop"]
+    system = load_bundle(TINY, sentences=sentences)
+    assert system.name == "tiny int8 closed"
+    waveform, sample_rate = read_audio(samples_dir / "austen-0880.flac")
+    assert system.transcribe(waveform, sample_rate) in sentences
+    with pytest.raises(ConfigError, match="the sentences of the sets"):
+        load_bundle(TINY, sentences=["قف"])
+
+
+@pytest.fixture
+def run_dir(tone_recipe, tmp_path):
+    """The run of a student with random weights."""
+    torch = pytest.importorskip("torch")
+    from edgeasr.train.student import Student
+
+    recipe = read_recipe(tone_recipe)
+    torch.manual_seed(1)
+    folder = tmp_path / "tones"
+    folder.mkdir()
+    checkpoint = {"step": 3, "recipe": asdict(recipe), "average": Student(recipe.student).state_dict()}
+    torch.save(checkpoint, folder / "checkpoint.pt")
+    return folder
+
+
+def test_a_student_in_pytorch(run_dir, tone_recipe, samples_dir):
+    from edgeasr.features import log_mel
+    from edgeasr.train.export import load_student
+    from edgeasr.train.loop import transcribe
+
+    waveform, sample_rate = read_audio(samples_dir / "austen-0880.flac")
+    waveform = resample(waveform, sample_rate, 16000)
+    recipe = read_recipe(tone_recipe)
+    greedy = StudentTranscriber(run_dir)
+    assert greedy.name == "tones PyTorch float32 greedy"
+    student, _ = load_student(run_dir / "checkpoint.pt", recipe)
+    import torch
+
+    with torch.no_grad():
+        expected = transcribe(student, torch.from_numpy(log_mel(waveform, recipe.frontend)), recipe)
+    assert greedy.transcribe(waveform, 16000) == expected != ""
+    assert not isinstance(greedy, LiveTranscriber)
+
+    # A search that keeps few texts finds another; one that may say two sentences says one of them.
+    beam = StudentTranscriber(run_dir, beam_size=4)
+    assert beam.name == "tones PyTorch float32 beam 4"
+    assert beam.transcribe(waveform, 16000) != expected
+    closed = StudentTranscriber(run_dir, sentences=["ab ba", "cab"])
+    assert closed.name == "tones PyTorch float32 closed"
+    assert closed.transcribe(waveform, 16000) in ("ab ba", "cab")
+
+
+def test_a_student_in_pytorch_with_a_language_model(run_dir, tmp_path):
+    from edgeasr.lm import LanguageModel
+
+    (tmp_path / "a.txt").write_text("ab ba\nab cab\n")
+    LanguageModel.build([tmp_path / "a.txt"]).save(tmp_path / "lm.bin")
+    system = StudentTranscriber(run_dir, lm=tmp_path / "lm.bin", lm_weight=0.5)
+    assert system.name == "tones PyTorch float32 beam 8 + LM"
+    assert set(system.transcribe(np.zeros(8000, np.float32), 16000)) <= set("abc ")
+    assert StudentTranscriber(run_dir, lm="none").name == "tones PyTorch float32 greedy"
+
+
+def test_students_that_cannot_be_run(run_dir, tmp_path):
+    with pytest.raises(ConfigError, match="greedy decoder has no lm_weight"):
+        StudentTranscriber(run_dir, decoder="greedy", lm_weight=1.0)
+    with pytest.raises(ConfigError, match="the sentences of the sets"):
+        StudentTranscriber(run_dir, sentences=["xyz"])
+    with pytest.raises(ConfigError, match=r"nothing/checkpoint\.pt"):
+        StudentTranscriber(tmp_path / "nothing")
 
 
 def test_reading_averages_channels(tmp_path):
@@ -83,7 +180,7 @@ class FakeOnlineRecognizer:
 
     def get_result(self, stream):
         assert self.waiting == 0
-        return "HELLO"
+        return "HELLO" if self.heard else ""
 
 
 def test_what_sherpa_onnx_is_fed(tmp_path, monkeypatch):
@@ -101,6 +198,10 @@ def test_what_sherpa_onnx_is_fed(tmp_path, monkeypatch):
     assert fake.options["num_threads"] == 1 and fake.options["tokens"].endswith("teacher/tokens.txt")
     assert [(rate, len(samples)) for rate, samples in fake.heard] == [(16000, 16000), (16000, 10240)]
     assert not fake.heard[1][1].any()
+    fake.heard.clear()
+    live = system.listen()
+    assert live.accept(np.ones(1600, np.float32)) == live.finish() == "HELLO"
+    assert [len(samples) for _, samples in fake.heard] == [1600, 10240]
 
 
 class FakeDecoder:
@@ -114,7 +215,7 @@ class FakeDecoder:
         pass
 
     def process_raw(self, data, *, full_utt):
-        assert full_utt
+        self.whole = full_utt
         self.heard.append(np.frombuffer(data, "<i2"))
 
     def end_utt(self):
@@ -132,8 +233,12 @@ def test_what_pocketsphinx_is_fed(tmp_path, monkeypatch):
     system = peer_loader("pocketsphinx", tmp_path)()
     assert system.name == "pocketsphinx 5.1 en-us"
     assert system.transcribe(np.array([0, 0.5, -1, 1.5], np.float32), 16000) == ""
+    assert system._decoder.whole
     np.testing.assert_array_equal(system._decoder.heard[0], [0, 16384, -32768, 32767])
     system._decoder.answer = SimpleNamespace(hypstr="hello")
     assert system.transcribe(np.zeros(16000, np.float32), 8000) == "hello"
     assert len(system._decoder.heard[1]) == 32000
     assert system.transcribe(np.zeros(0, np.float32), 16000) == ""
+    live = system.listen()
+    assert live.accept(np.ones(1600, np.float32)) == live.finish() == "hello"
+    assert not system._decoder.whole
