@@ -31,7 +31,6 @@ from edgeasr.cli.calibrate import (
     reports_of,
 )
 from edgeasr.cli.common import fail, positive
-from edgeasr.cli.tables import Table, markdown
 from edgeasr.cli.tune import BOOSTS
 from edgeasr.command import CommandRecognizer, CommandResult
 from edgeasr.errors import ConfigError, EdgeAsrError
@@ -54,6 +53,7 @@ from edgeasr.train.evaluate import EvaluationSet, SystemResult, compare, find_se
 from edgeasr.train.hotwords import LEAST_LETTERS, choose_hotwords, model_vocabulary, texts_elsewhere
 from edgeasr.train.log_probs import HeardClip, LogProbs
 from edgeasr.train.manifest import data_dir
+from edgeasr.train.tables import Table, markdown
 from edgeasr.train.tune import TuningClips, measure_hotwords
 
 ORDERS = "coffee.test"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeasr.cli.common import positive
-from edgeasr.cli.tables import Table, aligned, markdown
 from edgeasr.errors import ConfigError
+from edgeasr.train.tables import Table, aligned, markdown
 
 if TYPE_CHECKING:
     from edgeasr.decoder import Hotwords

@@ -1,4 +1,4 @@
-"""`edgeasr evaluate`: error rates with intervals, and speed, of bundles and of peers on sets of transcribed clips."""
+"""`edgeasr evaluate`: what bundles, PyTorch students and peers make of the same clips, and what they cost."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import argparse
 import json
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from multiprocessing import parent_process
@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeasr.cli.common import positive
-from edgeasr.cli.tables import Table, aligned, markdown
 from edgeasr.errors import ConfigError, EdgeAsrError
 
 if TYPE_CHECKING:
-    from edgeasr.train.bootstrap import Interval
-    from edgeasr.train.evaluate import Difference, EvaluationSet, Row, SystemResult
-    from edgeasr.train.score import ErrorCounts
-    from edgeasr.train.transcriber import Loader
+    from edgeasr.train.conditions import Condition
+    from edgeasr.train.evaluate import EvaluationSet, SystemResult
+    from edgeasr.train.transcriber import Loader, Transcriber
 
 GROUPINGS = ("gender", "age", "speaker")
 OWN_LM = "own"
@@ -33,134 +31,308 @@ PEERS = ("sherpa-onnx", "pocketsphinx")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of this command."""
     parser.description = (
-        "Measure error rates with bootstrap intervals, and CPU time from the compressed file to the text. Each system "
-        "is loaded and measured in a process of its own."
+        "Measure error rates with bootstrap intervals, CPU time from the compressed file to the text, and more "
+        "(docs/evaluation.md). Each system is loaded and measured in a process of its own."
     )
     parser.add_argument(
-        "sets",
+        "names",
         nargs="*",
-        default=["dev"],
-        metavar="SET",
-        help="a set such as librispeech.dev, a manifest's path, or dev, test or train for all sets of that split "
-        "(default: dev)",
+        metavar="SET|RECIPE",
+        help="a set such as librispeech.dev, a manifest's path, or dev, test or train for all sets of that split; or a "
+        "recipe, for its student and, where no set is named, its evaluation sets (default: dev)",
     )
     parser.add_argument("--data", type=Path, help="folder of the data ($EDGEASR_DATA, or ../shared/data)")
-    parser.add_argument(
+    systems = parser.add_argument_group("systems")
+    systems.add_argument(
         "--model",
         action="append",
         metavar="NAME|PATH",
-        help="a bundle by name, or its folder; may be repeated (default: the default bundle, unless there is a --peer)",
+        help="a bundle by name, or its folder; may be repeated (default: the default bundle, if nothing else is named)",
     )
-    parser.add_argument(
+    systems.add_argument(
+        "--run-dir",
+        action="append",
+        type=Path,
+        metavar="DIR",
+        help="a training run: its student in PyTorch, float32; may be repeated (default: runs/NAME of a recipe)",
+    )
+    systems.add_argument(
+        "--peer", action="append", choices=PEERS, help="measure this too, where it is installed; may be repeated"
+    )
+    systems.add_argument(
         "--decoder",
         action="append",
         choices=("greedy", "beam"),
-        help="how to decode; may be repeated (default: as the bundle wants)",
+        help="how bundles and students decode; may be repeated (default: as the bundle wants; greedy)",
     )
-    parser.add_argument("--beam-size", type=positive, metavar="N", help="texts that the beam search keeps")
-    parser.add_argument(
+    systems.add_argument("--beam-size", type=positive, metavar="N", help="texts that the beam search keeps")
+    systems.add_argument(
         "--lm",
         action="append",
         metavar="FILE",
         help="of the beam search: a language model's file, 'none', or 'own', the bundle's; may be repeated "
         "(default: own)",
     )
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="threads of a bundle (default: 1)")
-    parser.add_argument(
-        "--peer", action="append", choices=PEERS, help="measure this too, where it is installed; may be repeated"
+    systems.add_argument("--lm-weight", type=float, metavar="W", help="weight of the language model")
+    systems.add_argument("--word-bonus", type=float, metavar="B", help="added to the score for each word")
+    systems.add_argument(
+        "--closed",
+        action="store_true",
+        help="bundles and students may say nothing but the sentences of the sets: for sets of commands",
     )
-    parser.add_argument(
+    systems.add_argument("--threads", type=positive, default=1, metavar="N", help="of bundles, students (default: 1)")
+    what = parser.add_argument_group("what is measured")
+    what.add_argument("--limit", type=positive, metavar="N", help="only N clips of each set, evenly spread")
+    what.add_argument(
+        "--condition",
+        action="append",
+        metavar="NAME",
+        help="how clips are heard: clean, 10dB (recorded noise at this ratio), room0.5 (a simulated room of this "
+        "reverberation time in seconds), room0.5+10dB; may be repeated (default: clean)",
+    )
+    what.add_argument(
+        "--latency", type=positive, metavar="N", help="also feed N clips of each set piece by piece, and take the time"
+    )
+    what.add_argument("--language", metavar="TAG", help="how texts are normalised (default: the first system's, or en)")
+    what.add_argument(
         "--against", type=Path, metavar="FILE", help="compare with the systems of an earlier run's --hypotheses"
     )
-    parser.add_argument("--limit", type=positive, metavar="N", help="only N clips of each set, evenly spread")
-    parser.add_argument(
-        "--group",
+    what.add_argument(
+        "--compare",
         action="append",
-        choices=GROUPINGS,
-        help="also show groups of speakers; may be repeated (the JSON file has all of them)",
+        nargs=2,
+        metavar=("A", "B"),
+        help="compare these two systems: their numbers in the order of the output, or parts of their names; may be "
+        "repeated (default: all with the first, or with those of --against)",
     )
-    parser.add_argument(
+    what.add_argument(
         "--resample",
         choices=("utterance", "speaker"),
         default="utterance",
         help="what the bootstrap draws (default: utterance)",
     )
-    parser.add_argument("--language", metavar="TAG", help="how texts are normalised (default: the bundle's, or en)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured as JSON")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
-    parser.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument(
+        "--group",
+        action="append",
+        choices=GROUPINGS,
+        help="also show groups of speakers; may be repeated (the JSON file has all of them)",
+    )
+    output.add_argument(
+        "--confusions", type=positive, metavar="N", help="also show the N most frequent confusions of each kind"
+    )
+    output.add_argument("--report", type=Path, metavar="FILE", help="write a report with pictures, .html or .md")
+    output.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured as JSON")
+    output.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
+    output.add_argument(
         "--card", type=Path, metavar="BUNDLE", help="put what was measured into this bundle's model card"
     )
-    parser.add_argument(
+    output.add_argument(
         "--hypotheses", type=Path, metavar="FILE", help="write what was recognised in every clip as JSON Lines"
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Measures and reports."""
-    from edgeasr.train.evaluate import (
-        compare,
-        find_sets,
-        normaliser,
-        read_hypotheses,
-        summarise,
-        write_hypotheses,
-    )
+    from edgeasr import __version__
+    from edgeasr.train.conditions import Condition
+    from edgeasr.train.evaluate import evenly, find_sets, normaliser, read_hypotheses, write_hypotheses
+    from edgeasr.train.evaluation_report import Evaluation
+    from edgeasr.train.labels import label_texts
     from edgeasr.train.manifest import data_dir
+    from edgeasr.train.page import check_page, write_page
+    from edgeasr.train.tables import aligned, markdown
 
     for path in (args.json, args.markdown, args.hypotheses):
         if path is not None and not path.parent.is_dir():  # told now, not after an hour of work
             raise ConfigError(f"{path} cannot be written: there is no folder {path.parent}")
+    if args.report:
+        check_page(args.report)
+    if args.closed and (args.decoder or args.lm or args.beam_size):
+        raise ConfigError("--closed decodes in a way of its own: it goes without --decoder, --lm and --beam-size")
     data = args.data or data_dir()
-    models = args.model or ([] if args.peer else [None])
-    language = args.language or _language(models)
-    sets = find_sets(data, args.sets, normaliser(language), limit=args.limit)
+    wanted = _wanted(args, data)
+    conditions = [Condition.parse(name, odd=True) for name in dict.fromkeys(args.condition or ["clean"])]
+    normalise = normaliser(wanted.language)
+    complete = find_sets(data, wanted.sets, normalise)
+    sets = complete if args.limit is None else [evenly(s, args.limit) for s in complete]
+    # What a few clips can be taken for are the commands of all clips.
+    utterances = [utterance for s in complete for utterance in s.utterances]
+    labels = label_texts(utterances, normalise)
+    sentences = sorted({normalise(utterance.text or "") for utterance in utterances}) if args.closed else []
     earlier = read_hypotheses(args.against, sets) if args.against else []
-    loaders = _loaders(args, models, data)
+    loaders = _loaders(args, wanted, data, sentences)
     systems = distinct(
         [
-            measure_apart(loader, sets, language, label=f"system {number} of {len(loaders)}")
+            measure_apart(
+                loader,
+                sets,
+                wanted.language,
+                label=f"system {number} of {len(loaders)}",
+                conditions=conditions,
+                data=data,
+                live_clips=args.latency or 0,
+            )
             for number, loader in enumerate(loaders, start=1)
         ]
     )
     if args.hypotheses:
         write_hypotheses(args.hypotheses, systems)
 
-    by_speaker = args.resample == "speaker"
     everything = [*systems, *earlier]
-    rows = [summarise(system.results, groupings=GROUPINGS, by_speaker=by_speaker) for system in everything]
-    differences = [
-        (system.name, base.name, compare(system, base, by_speaker=by_speaker))
-        for system, base in product(systems, earlier or systems[:1])
-        if system is not base
+    if args.compare:
+        pairs = [(_find_system(everything, a), _find_system(everything, b)) for a, b in args.compare]
+    else:
+        pairs = [pair for pair in product(systems, earlier or systems[:1]) if pair[0] is not pair[1]]
+    evaluation = Evaluation(everything, pairs, labels=labels, by_speaker=args.resample == "speaker")
+    tables = [
+        (f"{system.name}{_resources(system)}", evaluation.rate_table(number, args.group or ()))
+        for number, system in enumerate(everything)
     ]
-    shown = set(args.group or ())
-    headings = [f"{system.name}{_resources(system)}" for system in everything]
-    tables = [_rate_table([row for row in part if not row.grouping or row.grouping in shown]) for part in rows]
-    if differences:
-        headings.append("differences, paired")
-        tables.append(_difference_table(differences))
+    several = [
+        ("commands", evaluation.label_table()),
+        ("differences, paired", evaluation.comparison_table()),
+        ("latency", evaluation.cost_table() if args.latency else []),
+    ]
+    tables += [(heading, table) for heading, table in several if len(table) > 1]
+    if args.confusions:
+        for number, system in enumerate(everything):
+            found = evaluation.confusion_tables(number, args.confusions)
+            tables += [(f"{system.name}: {heading.lower().removesuffix(':')}", table) for heading, table in found]
     note = f"Intervals: 95 %, bootstrap by {args.resample}."
+
+    def document(*, for_card: bool) -> dict[str, Any]:
+        return evaluation.document(language=wanted.language, version=__version__, for_card=for_card)
+
     if args.card:
         from edgeasr.train.card import write_card
 
-        # A card is read whenever the bundle is loaded: rows of hundreds of speakers would only slow that down.
-        short = [[row for row in part if row.grouping != "speaker"] for part in rows[: len(systems)]]
-        write_card(args.card, _json(args, language, systems, short, differences), _command(args))
+        write_card(args.card, document(for_card=True), _command(args))
     if args.json:
-        document = _json(args, language, everything, rows, differences)
-        args.json.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(document(for_card=False), indent=2, ensure_ascii=False)
+        args.json.write_text(text + "\n", encoding="utf-8")
     if args.markdown:
-        sections = [f"### {h}\n\n{markdown(t)}" for h, t in zip(headings, tables, strict=True)]
-        args.markdown.write_text("\n".join([*sections, note, ""]), encoding="utf-8")
-    for heading, table in zip(headings, tables, strict=True):
+        parts = [f"### {heading}\n\n{markdown(table)}" for heading, table in tables]
+        args.markdown.write_text("\n".join([*parts, note, ""]), encoding="utf-8")
+    if args.report:
+        from edgeasr.cli.bench import machine
+
+        about = f"`{_command(args)}`, edgeasr {__version__}, on {machine()}."
+        write_page(args.report, "Evaluation", evaluation.sections(about))
+    for heading, table in tables:
         print(f"{heading}\n{aligned(table)}")
     print(note)
     return 0
 
 
-def measure_apart(loader: Loader, sets: Sequence[EvaluationSet], language: str, *, label: str) -> SystemResult:
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What the command line asks for.
+
+    Attributes:
+        sets: Names of sets, or paths of manifests.
+        models: Bundles; None is the default one.
+        run_dirs: Of students in PyTorch.
+        language: How texts are normalised.
+    """
+
+    sets: Sequence[str]
+    models: Sequence[str | None]
+    run_dirs: Sequence[Path]
+    language: str
+
+
+def _wanted(args: argparse.Namespace, data: Path) -> _Wanted:
+    """Tells sets from recipes, and finds out what a recipe means."""
+    recipes = [name for name in args.names if _is_recipe(name)]
+    sets: list[str] = [name for name in args.names if name not in recipes]
+    run_dirs: list[Path] = list(args.run_dir or ())
+    language = args.language
+    if len(recipes) > 1:
+        raise ConfigError(f"one recipe at a time, not {' and '.join(recipes)}; --run-dir names other runs beside it")
+    for name in recipes:
+        from edgeasr.cli.common import require_torch
+
+        require_torch()
+        from edgeasr.train.recipe import find_recipe, read_recipe
+
+        recipe = read_recipe(find_recipe(name))
+        language = language or recipe.release.language
+        run_dirs = run_dirs or [Path("runs") / recipe.name]
+        if not sets:
+            sets = [str(data / manifest) for manifest in recipe.evaluation.manifests]
+            if not sets:
+                raise ConfigError(f"{name} has no evaluation manifests: name the sets to evaluate on")
+    models = args.model or ([] if args.peer or run_dirs else [None])
+    if language is None:
+        language = _language(models, run_dirs)
+    return _Wanted(sets=sets or ["dev"], models=models, run_dirs=run_dirs, language=language)
+
+
+def _is_recipe(name: str) -> bool:
+    if name.endswith(".toml"):
+        return True
+    if "." in name or "/" in name:  # a set, or the path of a manifest
+        return False
+    # The folder of the recipes, without what reads them: that imports torch.
+    import edgeasr.train
+
+    return (Path(edgeasr.train.__path__[0]) / "recipes" / f"{name}.toml").is_file()
+
+
+def _language(models: Sequence[str | None], run_dirs: Sequence[Path]) -> str:
+    """The language of the first bundle, else of the first run; English where only peers are measured."""
+    if models:
+        from edgeasr.bundle import find_bundle, read_bundle
+
+        return read_bundle(find_bundle(models[0])).language
+    if run_dirs:
+        from edgeasr.cli.common import require_torch
+
+        require_torch()
+        from edgeasr.train.transcriber import run_language
+
+        return run_language(run_dirs[0])
+    return "en"
+
+
+def _find_system(systems: Sequence[SystemResult], wanted: str) -> SystemResult:
+    """A system by its number or by a part of its name.
+
+    Raises:
+        ConfigError: None is meant, or several.
+    """
+    if wanted.isdecimal():
+        found = [systems[int(wanted) - 1]] if 1 <= int(wanted) <= len(systems) else []
+    else:
+        found = [system for system in systems if system.name == wanted]
+        found = found or [system for system in systems if wanted in system.name]
+    if len(found) != 1:
+        names = ", ".join(f"{number} {system.name!r}" for number, system in enumerate(systems, start=1))
+        raise ConfigError(f"--compare {wanted!r} means {'no' if not found else 'more than one'} system of {names}")
+    return found[0]
+
+
+def measure_apart(
+    loader: Loader,
+    sets: Sequence[EvaluationSet],
+    language: str,
+    *,
+    label: str,
+    conditions: Sequence[Condition] | None = None,
+    data: Path = Path(),
+    live_clips: int = 0,
+) -> SystemResult:
     """Measures a system in a process of its own, so that its load time and its memory are its own.
+
+    Args:
+        loader: Loads the system; it travels to the process.
+        sets: The clips.
+        language: How texts are normalised.
+        label: What the progress bar calls it.
+        conditions: See `evaluate.measure`, as the others; None for clips as they are.
+        data: The data folder.
+        live_clips: How many clips of each set are also fed piece by piece.
 
     Raises:
         EdgeAsrError: As `evaluate.measure`.
@@ -168,9 +340,13 @@ def measure_apart(loader: Loader, sets: Sequence[EvaluationSet], language: str, 
     """
     from multiprocessing import get_context
 
+    from edgeasr.train.conditions import Condition
+
+    conditions = [Condition()] if conditions is None else conditions
     context = get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sender, loader, sets, language, label), daemon=True)
+    work = (sender, loader, sets, language, label, conditions, data, live_clips)
+    process = context.Process(target=_measure, args=work, daemon=True)
     process.start()
     sender.close()
     try:
@@ -196,7 +372,16 @@ def distinct(systems: Sequence[SystemResult]) -> list[SystemResult]:
     ]
 
 
-def _measure(sender: Connection, loader: Loader, sets: Sequence[EvaluationSet], language: str, label: str) -> None:
+def _measure(
+    sender: Connection,
+    loader: Loader,
+    sets: Sequence[EvaluationSet],
+    language: str,
+    label: str,
+    conditions: Sequence[Condition],
+    data: Path,
+    live_clips: int,
+) -> None:
     """What the process of one system does."""
     from edgeasr.cli.progress import ProgressBar
     from edgeasr.train.evaluate import measure, normaliser
@@ -211,40 +396,39 @@ def _measure(sender: Connection, loader: Loader, sets: Sequence[EvaluationSet], 
         progress.update(done_s, total_s)
 
     try:
-        outcome: SystemResult | Exception = measure(loader, sets, normaliser(language), update)
+        outcome: SystemResult | Exception = measure(
+            loader, sets, normaliser(language), update, conditions=conditions, data=data, live_clips=live_clips
+        )
     except (EdgeAsrError, OSError) as error:
         outcome = error
     progress.clear()
     sender.send(outcome)
 
 
-def _loaders(args: argparse.Namespace, models: Sequence[str | None], data: Path) -> list[Loader]:
-    from edgeasr.train.transcriber import load_bundle, peer_loader
+def _loaders(args: argparse.Namespace, wanted: _Wanted, data: Path, sentences: Sequence[str]) -> list[Loader]:
+    from edgeasr.train.transcriber import StudentTranscriber, load_bundle, peer_loader
 
     loaders: list[Loader] = []
-    for model, decoder in product(models, args.decoder or [None]):
-        beam_size = None if decoder == "greedy" else args.beam_size
-        for lm in [None] if decoder == "greedy" else args.lm or [None]:
+    systems: list[Callable[..., Transcriber]] = [
+        *(partial(load_bundle, model) for model in wanted.models),
+        *(partial(StudentTranscriber, run_dir) for run_dir in wanted.run_dirs),
+    ]
+    for system, decoder in product(systems, args.decoder or [None]):
+        searches = decoder != "greedy"
+        for lm in (args.lm or [None]) if searches else [None]:
             loaders.append(
                 partial(
-                    load_bundle,
-                    model,
+                    system,
                     decoder=decoder,
-                    beam_size=beam_size,
+                    beam_size=args.beam_size if searches else None,
                     lm=None if lm == OWN_LM else lm,
+                    lm_weight=args.lm_weight if searches else None,
+                    word_bonus=args.word_bonus if searches else None,
                     num_threads=args.threads,
+                    sentences=sentences,
                 )
             )
     return loaders + [peer_loader(peer, data) for peer in args.peer or ()]
-
-
-def _language(models: Sequence[str | None]) -> str:
-    """The language of the first bundle; English where only peers are measured."""
-    if not models:
-        return "en"
-    from edgeasr.bundle import find_bundle, read_bundle
-
-    return read_bundle(find_bundle(models[0])).language
 
 
 def _resources(system: SystemResult) -> str:
@@ -253,128 +437,30 @@ def _resources(system: SystemResult) -> str:
     return f": loaded in {system.load_cpu_s:.2f} s of CPU, peak memory {system.peak_memory_mb:.0f} MB"
 
 
-def _rate_table(rows: Sequence[Row]) -> Table:
-    table: Table = [
-        ("set", "group", "clips", "words", "WER %", "95 %", "sub", "ins", "del", "CER %", "95 %", "CPU s/s")
-    ]
-    for row in rows:
-        factor = "" if row.real_time_factor is None else f"{row.real_time_factor:.4f}"
-        words = row.words
-        counts = (words.substitutions, words.insertions, words.deletions)
-        table.append(
-            (
-                row.set_name,
-                f"{row.grouping} {row.group}".strip(),
-                str(row.utterances),
-                str(words.reference),
-                *_shown(row.wer),
-                *map(str, counts),
-                *_shown(row.cer),
-                factor,
-            )
-        )
-    return table
-
-
-def _difference_table(differences: Sequence[tuple[str, str, Sequence[Difference]]]) -> Table:
-    table: Table = [("system", "minus", "set", "WER %", "95 %", "CER %", "95 %")]
-    for system, base, parts in differences:
-        for part in parts:
-            table.append((system, base, part.set_name, *_shown(part.wer, "+.2f"), *_shown(part.cer, "+.2f")))
-    return table
-
-
-def _shown(interval: Interval, style: str = ".2f") -> tuple[str, str]:
-    value = format(100 * interval.value, style)
-    if interval.low is None or interval.high is None:
-        return value, "-"
-    return value, f"{format(100 * interval.low, style)} to {format(100 * interval.high, style)}"
-
-
-def _json(
-    args: argparse.Namespace,
-    language: str,
-    systems: Sequence[SystemResult],
-    rows: Sequence[Sequence[Row]],
-    differences: Sequence[tuple[str, str, Sequence[Difference]]],
-) -> dict[str, Any]:
-    from edgeasr import __version__
-    from edgeasr.train.bootstrap import LEVEL, RESAMPLES
-
-    return {
-        "edgeasr": __version__,
-        "language": language,
-        "intervals": {"level": LEVEL, "resampled": args.resample, "resamples": RESAMPLES},
-        "systems": [
-            {
-                "name": system.name,
-                "load_cpu_s": _rounded(system.load_cpu_s),
-                "peak_memory_mb": _rounded(system.peak_memory_mb),
-                "sets": _json_sets(part),
-            }
-            for system, part in zip(systems, rows, strict=True)
-        ],
-        "differences": [
-            {
-                "system": system,
-                "minus": base,
-                "sets": {
-                    part.set_name: {"wer_percent": _json_interval(part.wer), "cer_percent": _json_interval(part.cer)}
-                    for part in parts
-                },
-            }
-            for system, base, parts in differences
-        ],
-    }
-
-
-def _json_sets(rows: Sequence[Row]) -> dict[str, Any]:
-    sets: dict[str, Any] = {}
-    for row in rows:
-        if row.grouping:
-            sets[row.set_name].setdefault(row.grouping, {})[row.group] = _json_row(row)
-        else:
-            sets[row.set_name] = _json_row(row)
-    return sets
-
-
-def _json_row(row: Row) -> dict[str, Any]:
-    return {
-        "clips": row.utterances,
-        "speakers": row.speakers,
-        "audio_s": round(row.audio_s, 3),
-        "wer_percent": _json_interval(row.wer),
-        "cer_percent": _json_interval(row.cer),
-        "words": _json_counts(row.words),
-        "characters": _json_counts(row.characters),
-        "real_time_factor": None if row.real_time_factor is None else round(row.real_time_factor, 5),
-    }
-
-
 def _command(args: argparse.Namespace) -> str:
     """The command that measures the same again; of a folder far from here only the name, which is all that travels."""
-    models = [Path(model).name if Path(model).is_absolute() else model for model in args.model or ()]
-    words = ["edgeasr evaluate", *args.sets]
-    for option, values in (("--model", models), ("--decoder", args.decoder), ("--lm", args.lm), ("--peer", args.peer)):
+
+    def brief(path: str | Path) -> str:
+        return Path(path).name if Path(path).is_absolute() else str(path)
+
+    words = ["edgeasr evaluate", *map(brief, args.names)]
+    for option, values in (
+        ("--model", map(brief, args.model or ())),
+        ("--run-dir", map(brief, args.run_dir or ())),
+        ("--decoder", args.decoder),
+        ("--lm", map(brief, args.lm or ())),
+        ("--peer", args.peer),
+        ("--condition", args.condition),
+    ):
         words += [f"{option} {value}" for value in values or ()]
-    for option, value in (("--beam-size", args.beam_size), ("--limit", args.limit)):
-        words += [f"{option} {value}"] if value else []
+    for option, value in (
+        ("--beam-size", args.beam_size),
+        ("--lm-weight", args.lm_weight),
+        ("--word-bonus", args.word_bonus),
+        ("--limit", args.limit),
+        ("--latency", args.latency),
+    ):
+        words += [f"{option} {value}"] if value is not None else []
+    words += ["--closed"] if args.closed else []
+    words += ["--resample speaker"] if args.resample == "speaker" else []
     return " ".join(words)
-
-
-def _rounded(number: float | None) -> float | None:
-    return None if number is None else round(number, 3)
-
-
-def _json_interval(interval: Interval) -> dict[str, float | None]:
-    numbers = {"value": interval.value, "low": interval.low, "high": interval.high}
-    return {key: None if number is None else round(100 * number, 3) for key, number in numbers.items()}
-
-
-def _json_counts(counts: ErrorCounts) -> dict[str, int]:
-    return {
-        "reference": counts.reference,
-        "substitutions": counts.substitutions,
-        "insertions": counts.insertions,
-        "deletions": counts.deletions,
-    }

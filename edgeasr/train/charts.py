@@ -9,7 +9,9 @@ from html import escape
 
 from edgeasr.train.bootstrap import Interval
 
-COLOURS = ("#b0561f", "#1f6fb0", "#3a8a3a", "#7a4fa3")
+COLOURS = ("#b0561f", "#1f6fb0", "#3a8a3a", "#7a4fa3", "#c2a024", "#4b9aa0", "#a33b5e", "#666666")
+# About as wide is a letter of 12 points.
+LETTER = 6.5
 LEFT, TOP, BOTTOM = 64, 44, 48
 
 
@@ -37,7 +39,7 @@ def curves(title: str, x_label: str, y_label: str, shown: Sequence[Curve]) -> st
         title: What is shown.
         x_label: What the x axis is, with its unit.
         y_label: The same of the y axis.
-        shown: The curves, four at most.
+        shown: The curves, eight at most.
     """
     width, height = 420, 280
     x_ticks = ticks(max((x for curve in shown for x, _ in curve.points), default=0.0))
@@ -87,11 +89,12 @@ def bars(title: str, y_label: str, groups: Mapping[str, Mapping[str, Interval]])
     Args:
         title: What is shown.
         y_label: What the height is, with its unit.
-        groups: The bars of each group by their names, which are the same in all groups; four at most.
+        groups: The bars of each group by their names, which are the same in all groups; eight at most.
     """
     names = list(next(iter(groups.values()), {}))
     bar, gap, height = 40, 28, 220
-    width = len(groups) * (len(names) * bar + gap)
+    column = max([len(names) * bar, *(LETTER * len(group) for group in groups)]) + gap
+    width = max([len(groups) * column, *(LETTER * len(name) for name in (title, *names))])
     y_ticks = ticks(
         max((i.value if i.high is None else i.high for g in groups.values() for i in g.values()), default=0)
     )
@@ -99,17 +102,16 @@ def bars(title: str, y_label: str, groups: Mapping[str, Mapping[str, Interval]])
     def y(value: float) -> float:
         return round(TOP + height * (1 - value / y_ticks[-1]), 1)
 
-    parts = _frame(title, LEFT + width + 24, TOP + height + BOTTOM)
+    parts = _frame(title, LEFT + width + 24, TOP + height + BOTTOM + 16 * len(names))
     parts += _rows(y_ticks, y, LEFT + width)
     parts.append(
         f'<text transform="translate(16 {TOP + height / 2}) rotate(-90)" text-anchor="middle">{escape(y_label)}</text>'
     )
-    for column, (group, members) in enumerate(groups.items()):
-        left = LEFT + column * (len(names) * bar + gap) + gap / 2
-        centre = left + len(names) * bar / 2
+    for place, (group, members) in enumerate(groups.items()):
+        centre = LEFT + column * (place + 0.5)
         parts.append(f'<text x="{centre}" y="{TOP + height + 16}" text-anchor="middle">{escape(group)}</text>')
         for number, name in enumerate(names):
-            found, middle = members[name], left + bar * (number + 0.5)
+            found, middle = members[name], centre + bar * (number + 0.5 - len(names) / 2)
             parts.append(
                 f'<rect x="{middle - bar / 2 + 2}" y="{y(found.value)}" width="{bar - 4}" '
                 f'height="{round(TOP + height - y(found.value), 1)}" fill="{COLOURS[number]}"/>'
@@ -122,8 +124,43 @@ def bars(title: str, y_label: str, groups: Mapping[str, Mapping[str, Interval]])
             )
     for number, name in enumerate(names):
         parts.append(
-            f'<text x="{LEFT + 110 * number}" y="{TOP + height + 38}" fill="{COLOURS[number]}">{escape(name)}</text>'
+            f'<text x="{LEFT}" y="{TOP + height + 38 + 16 * number}" fill="{COLOURS[number]}">{escape(name)}</text>'
         )
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def matrix(title: str, rows: Sequence[str], columns: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
+    """Draws counts as fields: the darker, the larger the share of its row; what is not on the diagonal in red.
+
+    Args:
+        title: What is shown.
+        rows: The names of the rows.
+        columns: The names of the columns; the first ones are those of the rows.
+        counts: The numbers of each row.
+    """
+    size = 22
+    left = 24 + LETTER * max(map(len, rows), default=0)
+    top = TOP + LETTER * max(map(len, columns), default=0)
+    width = max(left + size * len(columns) + 16, LETTER * len(title) + 32)
+    parts = _frame(title, width, top + size * len(rows) + 16)
+    for place, name in enumerate(columns):
+        x = left + size * (place + 0.5) + 4
+        parts.append(f'<text transform="translate({x} {top - 6}) rotate(-90)">{escape(name)}</text>')
+    for place, (name, numbers) in enumerate(zip(rows, counts, strict=True)):
+        y = top + size * place
+        parts.append(f'<text x="{left - 8}" y="{y + 15}" text-anchor="end">{escape(name)}</text>')
+        for other, count in enumerate(numbers):
+            if count == 0:
+                continue
+            share = count / sum(numbers)
+            colour = COLOURS[1] if place == other else COLOURS[0]
+            x = left + size * other
+            parts += [
+                f'<rect x="{x + 1}" y="{y + 1}" width="{size - 2}" height="{size - 2}" fill="{colour}" '
+                f'fill-opacity="{round(0.15 + 0.85 * share, 3)}"/>',
+                f'<text x="{x + size / 2}" y="{y + 15}" text-anchor="middle" font-size="10" '
+                f'fill="{"white" if share > 0.5 else "black"}">{count}</text>',
+            ]
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 

@@ -223,8 +223,8 @@ def find_sets(
         for path in paths:
             utterances = [u for u in read_manifest(path) if u.text and normalise(u.text)]
             if utterances:
-                chosen = utterances if limit is None else _spread(utterances, limit)
-                sets[path.stem] = EvaluationSet(name=path.stem, utterances=tuple(chosen))
+                found = EvaluationSet(name=path.stem, utterances=tuple(utterances))
+                sets[path.stem] = found if limit is None else evenly(found, limit)
             elif whole_split:
                 logger.warning("%s is left out: it has no transcripts in the language of this evaluation", path.stem)
             else:
@@ -242,10 +242,11 @@ def _find_manifest(folder: Path, name: str) -> Path:
     raise ConfigError(f"no set {name!r}: {folder} has {', '.join(known) or 'no manifests'}")
 
 
-def _spread(utterances: Sequence[Utterance], limit: int) -> list[Utterance]:
-    """Some of the clips, at equal distances."""
-    count = min(limit, len(utterances))
-    return [utterances[i * len(utterances) // count] for i in range(count)]
+def evenly(evaluation_set: EvaluationSet, limit: int) -> EvaluationSet:
+    """Some of the clips of a set, at equal distances."""
+    clips = evaluation_set.utterances
+    count = min(limit, len(clips))
+    return replace(evaluation_set, utterances=tuple(clips[i * len(clips) // count] for i in range(count)))
 
 
 def measure(
@@ -278,11 +279,8 @@ def measure(
     begun_s = time.process_time()
     transcriber = load()
     load_cpu_s = time.process_time() - begun_s
-    live_sets = [(s, _spread(s.utterances, live_clips)) for s in sets if live_clips]
-    if not isinstance(transcriber, LiveTranscriber):
-        live_sets = []
-    total_s = len(conditions) * sum(utterance.duration_s for s in sets for utterance in s.utterances)
-    total_s += sum(utterance.duration_s for _, chosen in live_sets for utterance in chosen)
+    live_sets = [evenly(s, live_clips) for s in sets] if live_clips and isinstance(transcriber, LiveTranscriber) else []
+    total_s = sum(u.duration_s for s in [*live_sets, *(len(conditions) * [*sets])] for u in s.utterances)
     done_s = 0.0
 
     def advance(utterance: Utterance) -> None:
@@ -302,8 +300,8 @@ def measure(
             memory_mb = peak_memory_mb()
     live = []
     if isinstance(transcriber, LiveTranscriber):
-        for evaluation_set, chosen in live_sets:
-            for utterance in chosen:
+        for evaluation_set in live_sets:
+            for utterance in evaluation_set.utterances:
                 live.append(feed(transcriber, evaluation_set.name, utterance))
                 advance(utterance)
     return SystemResult(

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from edgeasr.train.bootstrap import Interval, resampled_sums
+from edgeasr.train.score import matches
+
+if TYPE_CHECKING:
+    from edgeasr.train.evaluate import Result
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -78,6 +83,26 @@ def measure(judged: Judged, *, seed: int = 0) -> Reliability | None:
         errors_found=average_precision(1 - judged.confidence, 1 - judged.right),
         right_found=average_precision(judged.confidence, judged.right),
     )
+
+
+def judge_results(results: Sequence[Result]) -> Judged | None:
+    """The words of clips that were recognised with confidences, and which of them are right; None where there are none.
+
+    A word is right where the alignment that error rates are counted on pairs it with the same word.
+    """
+    heard = [(number, result) for number, result in enumerate(results) if result.confidences is not None]
+    confidence: list[float] = []
+    right: list[float] = []
+    clip: list[int] = []
+    for number, result in heard:
+        words = result.hypothesis.split()
+        found = {place for _, place in matches(result.reference.split(), words)}
+        confidence += result.confidences or ()
+        right += [float(place in found) for place in range(len(words))]
+        clip += [number] * len(words)
+    if not confidence:
+        return None
+    return Judged(confidence=np.array(confidence), right=np.array(right), clip=np.array(clip))
 
 
 def bins(judged: Judged, num_bins: int = NUM_BINS) -> IntArray:

@@ -178,6 +178,7 @@ class StudentTranscriber:
                 with what it cannot do.
             InputError: The language model cannot be read, or is none.
         """
+        _checkpoint(run_dir)
         import torch
 
         from edgeasr.command import closed_decoder
@@ -376,6 +377,28 @@ def load_bundle(
         num_threads=num_threads,
     )
     return BundleTranscriber(recognizer, sentences)
+
+
+def run_language(run_dir: Path) -> str:
+    """The language of a training run's recipe.
+
+    Raises:
+        ConfigError: There is no checkpoint.
+    """
+    path = _checkpoint(run_dir)
+    import torch
+
+    checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return str(checkpoint["recipe"]["release"]["language"])
+
+
+def _checkpoint(run_dir: Path) -> Path:
+    from edgeasr.train.teacher import CHECKPOINT
+
+    path = run_dir / CHECKPOINT
+    if not path.is_file():
+        raise ConfigError(f"no checkpoint at {path}; train first")
+    return path
 
 
 PEERS = ("sherpa-onnx", "pocketsphinx")

@@ -7,7 +7,7 @@ import math
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from bundles import TINY
 
 from edgeasr.bundle import update_bundle, verify_bundle
 from edgeasr.cli import main
+from edgeasr.cli.evaluate import _find_system
 from edgeasr.errors import AudioFormatError, ConfigError
 from edgeasr.train.conditions import Condition
 from edgeasr.train.evaluate import (
@@ -377,6 +378,83 @@ def test_the_command(data, tmp_path, capfd):
     assert "(of an earlier run)" in capfd.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def commands(data):
+    """A set of commands beside the others."""
+    texts = ["one two three", "four five", "six", "seven eight nine ten"]
+    rows = [entry(n, speaker="ab"[n % 2]) | {"label": f"c{n}", "text": text} for n, text in enumerate(texts)]
+    path = data / "speech" / "commands.test.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_the_command_with_commands_conditions_latency_and_a_report(data, commands, tmp_path, capfd):
+    files = {name: tmp_path / name for name in ("r.json", "r.html")}
+    arguments = [
+        *("evaluate", "commands.test", "--data", str(data), "--model", str(TINY), "--closed", "--limit", "3"),
+        *("--condition", "clean", "--condition", "5dB", "--latency", "2", "--confusions", "3"),
+        *("--json", str(files["r.json"]), "--report", str(files["r.html"])),
+    ]
+    assert main(arguments) == 0
+    printed = capfd.readouterr().out
+    assert "tiny int8 closed: loaded in" in printed and "5 dB" in printed
+    (system,) = json.loads(files["r.json"].read_text())["systems"]
+    labels = system["labels"]["commands.test"]
+    # What it hears is always one of the commands, also of those that the three clips do not have.
+    assert len(labels["labels"]) == 4 and labels["none_percent"] == 0
+    assert labels["accuracy_percent"]["value"] in (0, 33.333, 66.667, 100)
+    assert "labels" in system["conditions"]["5 dB"] and system["latency"]["clips"] == 2
+    assert "commands\n" in printed and "latency\n" in printed
+    page = files["r.html"].read_text()
+    assert "edgeasr evaluate commands.test" in page and "--closed" in page and "<svg" in page
+
+
+def test_pairs_are_chosen_by_number_and_by_name(data, tmp_path, capfd):
+    hypotheses = tmp_path / "h.jsonl"
+    sets = find_sets(data, ["books.dev"], ENGLISH)
+    earlier = [
+        measured(data, lambda text: text + "s", name="plural", names=["books.dev"]),
+        measured(data, name="cheat"),
+    ]
+    write_hypotheses(hypotheses, [replace(s, results=s.results[:4]) for s in earlier])
+    assert [s.name for s in read_hypotheses(hypotheses, sets)] == ["plural", "cheat"]
+    command = ["evaluate", "books.dev", "--data", str(data), "--model", str(TINY), "--against", str(hypotheses)]
+    report = tmp_path / "r.json"
+    assert main([*command, "--json", str(report), "--compare", "plural", "3", "--compare", "tiny", "cheat"]) == 0
+    differences = json.loads(report.read_text())["differences"]
+    assert [(d["system"], d["minus"]) for d in differences] == [("plural", "cheat"), ("tiny int8 beam 8", "cheat")]
+    assert differences[0]["sets"]["books.dev"]["wer_percent"]["value"] == 40
+    assert differences[0]["sets"]["books.dev"]["relative_wer_percent"] is None
+    systems = [replace(earlier[0], name=name) for name in ("a b", "a c", "a")]
+    assert _find_system(systems, "a").name == "a" and _find_system(systems, "c").name == "a c"
+    for wanted, message in (("0", "no system"), ("4", "no system"), (" ", "more than one"), ("z", "no system")):
+        with pytest.raises(ConfigError, match=f"means {message} .*1 'a b', 2 'a c', 3 'a'"):
+            _find_system(systems, wanted)
+
+
+def test_a_recipe_means_its_student_and_its_sets(tone_recipe, tone_data, tmp_path, capfd):
+    torch = pytest.importorskip("torch")
+    from edgeasr.train.recipe import read_recipe
+    from edgeasr.train.student import Student
+
+    recipe = read_recipe(tone_recipe)
+    (tmp_path / "run").mkdir()
+    checkpoint = {"step": 3, "recipe": asdict(recipe), "average": Student(recipe.student).state_dict()}
+    torch.save(checkpoint, tmp_path / "run" / "checkpoint.pt")
+    report = tmp_path / "r.json"
+    command = ["evaluate", "--data", str(tone_data), "--run-dir", str(tmp_path / "run"), "--limit", "2"]
+    assert main([*command, str(tone_recipe), "--decoder", "greedy", "--decoder", "beam", "--json", str(report)]) == 0
+    greedy, beam = json.loads(report.read_text())["systems"]
+    assert (greedy["name"], beam["name"]) == ("run PyTorch float32 greedy", "run PyTorch float32 beam 8")
+    assert list(greedy["sets"]) == ["tones.train"] and greedy["sets"]["tones.train"]["clips"] == 2
+    assert greedy["confidence"] == {} and greedy["latency"] is None
+    assert main([*command, "tones.train", "--json", str(report)]) == 0
+    assert [s["name"] for s in json.loads(report.read_text())["systems"]] == ["run PyTorch float32 greedy"]
+    tone_recipe.write_text(tone_recipe.read_text().replace('manifests = ["speech/tones.train.jsonl"]', ""))
+    assert main([*command, str(tone_recipe)]) == 2
+    assert "has no evaluation manifests" in capfd.readouterr().err
+
+
 def test_the_card_has_what_was_measured_now_but_no_speakers(data, tmp_path):
     bundle, hypotheses = tmp_path / "bundle", tmp_path / "h.jsonl"
     shutil.copytree(TINY, bundle)
@@ -397,6 +475,11 @@ def test_the_card_has_what_was_measured_now_but_no_speakers(data, tmp_path):
         (["--json", "/nowhere/r.json"], "there is no folder /nowhere"),
         (["--model", "/nowhere"], "/nowhere"),
         (["books.dev", "--peer", "sherpa-onnx"], "teacher"),
+        (["--report", "r.pdf"], "ends with .md or .html"),
+        (["--condition", "loud"], "no condition 'loud'"),
+        (["--closed", "--decoder", "beam"], "goes without --decoder"),
+        (["books.dev", "--run-dir", "/nowhere"], "no checkpoint at /nowhere/checkpoint.pt"),
+        (["a.toml", "b.toml"], "one recipe at a time"),
     ],
 )
 def test_errors_are_one_line(data, arguments, message, capfd, monkeypatch):

@@ -8,7 +8,7 @@ Table = list[tuple[str, ...]]
 def aligned(table: Table) -> str:
     """The table for the terminal; numbers stand right."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    numeric = [all(cell[:1] in "+-0123456789" for cell in column[1:]) for column in zip(*table, strict=True)]
+    numeric = [all(map(is_number, column[1:])) for column in zip(*table, strict=True)]
     lines = []
     for row in table:
         cells = [
@@ -19,7 +19,13 @@ def aligned(table: Table) -> str:
     return "".join(lines)
 
 
+def is_number(cell: str) -> bool:
+    """Whether a cell holds a number, or stands for one that is not there."""
+    return cell[:1] in "+-0123456789"
+
+
 def markdown(table: Table) -> str:
     """The table as Markdown."""
-    header, *body = [f"| {' | '.join(row)} |" for row in table]
+    rows = [[cell.replace("|", r"\|") for cell in row] for row in table]
+    header, *body = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([header, "|---" * len(table[0]) + "|", *body, ""])
