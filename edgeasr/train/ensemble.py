@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeasr.train.score import count_errors
+from edgeasr.train.score import disagreement
 from edgeasr.train.targets import FeatureTargets, Part, Targets, TokenTargets, ask
 from edgeasr.train.teacher import Teacher, TeacherConfig
 
@@ -139,13 +139,6 @@ def rank(votes: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
         text: 1 - sum(weight * disagreement(text, other) for other, weight in weights.items()) for text in weights
     }
     return sorted(agreement.items(), key=lambda item: -item[1])
-
-
-def disagreement(a: str, b: str) -> float:
-    """The character errors between two readings, divided by the length of the longer one: from 0 to 1."""
-    if a == b:
-        return 0.0
-    return count_errors(a, b, unit="character").errors / max(len(a), len(b))
 
 
 def ask_teacher(

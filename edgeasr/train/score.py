@@ -46,6 +46,13 @@ def count_errors(reference: str, hypothesis: str, *, unit: Literal["word", "char
     return align_counts(reference, hypothesis)
 
 
+def disagreement(a: str, b: str) -> float:
+    """The character errors between two readings, divided by the length of the longer one: from 0 to 1."""
+    if a == b:
+        return 0.0
+    return count_errors(a, b, unit="character").errors / max(len(a), len(b))
+
+
 def align_counts(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
     """Counts along a shortest edit path; among those of equal length, one with the most substitutions (`align`)."""
     pairs = align(reference, hypothesis)

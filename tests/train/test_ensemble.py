@@ -15,9 +15,10 @@ pytest.importorskip("torch")
 from edgeasr.cli import main
 from edgeasr.errors import ConfigError
 from edgeasr.train.distil import LossConfig, ReadingLoss, TokenLoss, Weight
-from edgeasr.train.ensemble import EnsembleTargets, ask_teacher, disagreement, rank
+from edgeasr.train.ensemble import EnsembleTargets, ask_teacher, rank
 from edgeasr.train.loop import METRICS, train
 from edgeasr.train.recipe import TokensConfig, read_recipe
+from edgeasr.train.score import disagreement
 from edgeasr.train.targets import FeatureTargets, Part, TokenTargets
 from edgeasr.train.teacher import Frames, Said, TeacherConfig, View, fingerprint, load_teacher
 
