@@ -192,6 +192,8 @@ def convert(hint: Any, value: Any, where: str) -> Any:
         if value is False:
             return None
         return convert(next(a for a in arguments if a is not type(None)), value, where)
+    if hint is Any:
+        return value
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return build(typing.cast("type[Any]", hint), value, where)
     if origin is tuple and isinstance(value, list):
