@@ -35,6 +35,7 @@ COMMANDS = {
     "label": "write transcripts for recordings that have none, with a teacher",
     "distil": "let a recipe's teacher listen to its clips, and keep what it says",
     "train": "train a student from a recipe",
+    "report": "show the curves, error rates and cost of a training run",
     "export": "write the bundle of a trained student",
     "tune": "fit the weights of the search on transcribed clips",
     "evaluate": "measure error rates and speed of bundles and peers",

@@ -7,41 +7,58 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import logging
 import math
 import os
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from edgeasr.errors import ConfigError
-from edgeasr.features import log_mel
-from edgeasr.train.clips import read_audio, resample
+from edgeasr.train.checkpoint import CHECKPOINT, load_checkpoint, load_weights, save_checkpoint
+from edgeasr.train.cost import Meter
 from edgeasr.train.dataset import Batch, Dataset
+from edgeasr.train.development import development_sets, error_rates, evaluate
 from edgeasr.train.distil import Distiller, make_lesson, side_losses
 from edgeasr.train.ensemble import ask_teacher
 from edgeasr.train.losses import ctc_loss
-from edgeasr.train.manifest import read_manifest
 from edgeasr.train.recipe import OptimizerConfig, Recipe
-from edgeasr.train.score import ErrorCounts, count_errors
+from edgeasr.train.report import write_report
+from edgeasr.train.run_log import RunLog, read_results, tensorboard_writer
 from edgeasr.train.student import Student
 from edgeasr.train.teacher import load_teacher
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint.pt"
-METRICS = "metrics.jsonl"
-
 # Told how many seconds of sound are done, of how many.
 Progress = Callable[[float, float], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepReport:
+    """How far a run has come.
+
+    Attributes:
+        step: The updates so far.
+        steps: Those of the whole run.
+        first_step: The updates before this session.
+        loss: CTC on the transcripts of the last batch.
+        heard_s: Seconds of sound that this session has heard, in all processes.
+        wall_s: Seconds on the clock that it took.
+    """
+
+    step: int
+    steps: int
+    first_step: int
+    loss: float
+    heard_s: float
+    wall_s: float
 
 
 def train(
@@ -53,23 +70,33 @@ def train(
     num_threads: int | None = None,
     initial: Path | None = None,
     on_progress: Progress | None = None,
+    on_step: Callable[[StepReport], None] | None = None,
 ) -> Student:
     """Trains a student, going on from the checkpoint in `run_dir` if there is one.
 
     Args:
         recipe: what to train.
-        run_dir: gets `checkpoint.pt` and `metrics.jsonl`.
+        run_dir: gets `checkpoint.pt` and what `run_log` lists.
         data_dir: where the recipe's manifests are.
         cache_dir: gets the decoded clips, and what the teacher says of them.
         num_threads: of torch; its own default if None.
         initial: a new run starts from the averaged weights of this checkpoint.
         on_progress: told how many seconds of sound the teacher has heard, of how many that are new to it.
+        on_step: told of each update, in the first process.
 
     Returns:
         The student with its averaged weights.
+
+    Raises:
+        ConfigError: The recipe, a manifest or a checkpoint is not what it should be.
+        AudioFormatError: A clip cannot be read, and the recipe does not say to skip such clips.
+        MissingDependencyError: A package that the recipe needs is not installed.
     """
     if num_threads:
         torch.set_num_threads(num_threads)
+    if recipe.tensorboard:
+        tensorboard_writer()  # complains now, not when the teacher has listened for hours
+    meter = Meter()
     rank, world_size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     device = (
         torch.device("cuda", rank % torch.cuda.device_count()) if torch.cuda.is_available() else torch.device("cpu")
@@ -80,6 +107,7 @@ def train(
     run_dir.mkdir(parents=True, exist_ok=True)
 
     dataset = make_dataset(recipe, data_dir, cache_dir, on_progress if rank == 0 else None)
+    dev_sets = development_sets(recipe, data_dir, cache_dir) if rank == 0 else []
     student = Student(recipe.student)
     mean, deviation = dataset.feature_statistics()
     student.feature_mean.copy_(torch.from_numpy(mean))
@@ -96,8 +124,11 @@ def train(
     dataset.lesson = make_lesson(recipe.losses, dataset.targets, distiller, hop_s, left_out)
     average = Average(student, recipe.optimizer.ema_decay)
     optimizers = make_optimizers(student, distiller.heads, recipe.optimizer)
-    step = load_checkpoint(run_dir, distiller, average, optimizers, device)
+    step = first_step = load_checkpoint(run_dir, distiller, average, optimizers, recipe, device)
     model = nn.parallel.DistributedDataParallel(distiller) if world_size > 1 else distiller
+    log = RunLog(run_dir, recipe, step=step, num_processes=world_size) if rank == 0 else None
+    if log is not None:
+        log.unreadable(dataset.unreadable)
     logger.info(
         "%s: %.2f M parameters, %d clips, %.1f h an epoch, from step %d of %d",
         recipe.name,
@@ -149,23 +180,56 @@ def train(
         step += 1
         audio_s += batch.audio_s
 
-        if rank == 0 and step % recipe.log_every_steps == 0:
-            speed = audio_s / (time.monotonic() - started)
-            log_metrics(
-                run_dir,
-                step=step,
-                loss=loss.item(),
-                side_loss=side_loss.item(),
-                norm=norm.item(),
-                rate=rate,
-                speed=speed,
-                **{f"{name}_loss": value.item() for name, (_, value) in others.items()},
+        last = step == recipe.optimizer.steps
+        if on_step is not None and rank == 0:
+            on_step(
+                StepReport(
+                    step=step,
+                    steps=recipe.optimizer.steps,
+                    first_step=first_step,
+                    loss=loss.item(),
+                    heard_s=audio_s * world_size,
+                    wall_s=time.monotonic() - started,
+                )
             )
-        if rank == 0 and step % recipe.evaluation.every_steps == 0:
-            log_metrics(run_dir, step=step, **evaluate(average.student, recipe, data_dir))
-        if rank == 0 and (step % recipe.checkpoint_every_steps == 0 or step == recipe.optimizer.steps):
+        if last or step % recipe.log_every_steps == 0:
+            cost = meter.read()
+            heard_s, cpu_s = sum_over_processes([audio_s, cost.cpu_s], device)
+            if log is not None:
+                log.metrics(
+                    step=step,
+                    loss=loss.item(),
+                    side_loss=side_loss.item(),
+                    norm=norm.item(),
+                    rate=rate,
+                    speed=heard_s / (time.monotonic() - started),
+                    **{f"{name}_loss": value.item() for name, (_, value) in others.items()},
+                )
+                log.cost(step, dataclasses.replace(cost, cpu_s=cpu_s), heard_s)
+        if log is not None and dev_sets and step % recipe.evaluation.every_steps == 0:
+            results = evaluate(average.student, recipe, dev_sets, limit=recipe.evaluation.clips_per_manifest)
+            log.metrics(step=step, **error_rates(results))
+            log.results(step, results, whole=False)
+        if log is not None and (last or step % recipe.checkpoint_every_steps == 0):
             save_checkpoint(run_dir, step, distiller, average, optimizers, recipe)
+
+    if log is not None:
+        measured = read_results(run_dir)
+        if dev_sets and (measured is None or not measured.whole or measured.step != step):
+            log.results(step, evaluate(average.student, recipe, dev_sets), whole=True)
+        write_report(run_dir)
+    if world_size > 1:
+        torch.distributed.destroy_process_group()
     return average.student
+
+
+def sum_over_processes(numbers: Sequence[float], device: torch.device) -> list[float]:
+    """The sum of each number over all processes, which have to ask for it at the same step."""
+    if not torch.distributed.is_initialized():
+        return list(numbers)
+    total = torch.tensor(numbers, dtype=torch.float64, device=device)
+    torch.distributed.all_reduce(total)
+    return total.tolist()
 
 
 class BatchStream(IterableDataset[Batch]):
@@ -273,97 +337,3 @@ def learning_rate(config: OptimizerConfig, step: int) -> float:
     progress = min(1.0, max(0.0, (step / config.steps - 1) / config.decay_share + 1))
     cosine = 0.5 * (1 + math.cos(math.pi * progress))
     return warm * (config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * cosine)
-
-
-@torch.no_grad()
-def evaluate(student: Student, recipe: Recipe, data_dir: Path) -> dict[str, float]:
-    """Greedy character error rate (%) on evenly spread clips of each manifest, in float32."""
-    rates = {}
-    for manifest in recipe.evaluation.manifests:
-        counts = ErrorCounts()
-        clips = [u for u in read_manifest(data_dir / manifest) if u.text]
-        stride = max(1, len(clips) // recipe.evaluation.clips_per_manifest)
-        for utterance in clips[::stride]:
-            waveform = resample(*read_audio(utterance.audio), recipe.frontend.sample_rate)
-            features = torch.from_numpy(log_mel(waveform, recipe.frontend))
-            counts += count_errors(utterance.text or "", transcribe(student, features, recipe), unit="character")
-        rates[f"cer {Path(manifest).stem}"] = 100 * counts.rate
-    return rates
-
-
-def transcribe(student: Student, features_FM: Tensor, recipe: Recipe) -> str:
-    """Greedy text of one clip, all chunks in one call."""
-    frames = features_FM.shape[0]
-    pad = -frames % student.config.chunk_feature_frames
-    padded = nn.functional.pad(features_FM, (0, 0, 0, pad), value=recipe.pad_value)
-    device = student.feature_mean.device
-    log_probs, _, _ = student(padded.unsqueeze(0).to(device), student.initial_state(1))
-    best = log_probs[0, : -(-frames // student.config.subsampling_factor)].argmax(-1)
-    ids = [i for i in torch.unique_consecutive(best).tolist() if i != recipe.tokens.blank_id]
-    text = "".join(recipe.tokens.tokens[i] for i in ids)
-    return " ".join(text.replace(recipe.tokens.word_delimiter, " ").split())
-
-
-def log_metrics(run_dir: Path, **metrics: float) -> None:
-    """Adds a line to the metrics file."""
-    rounded = {key: round(value, 6) for key, value in metrics.items()}
-    logger.info("%s", rounded)
-    with (run_dir / METRICS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(rounded) + "\n")
-
-
-def save_checkpoint(
-    run_dir: Path,
-    step: int,
-    distiller: Distiller,
-    average: Average,
-    optimizers: list[torch.optim.Optimizer],
-    recipe: Recipe,
-) -> None:
-    """Writes the checkpoint whole or not at all."""
-    checkpoint: dict[str, Any] = {
-        "step": step,
-        "recipe": dataclasses.asdict(recipe),
-        "student": distiller.student.state_dict(),
-        "heads": distiller.heads.state_dict(),
-        "average": average.student.state_dict(),
-        "average_updates": average.updates,
-        "optimizers": [o.state_dict() for o in optimizers],
-    }
-    partial = run_dir / f"{CHECKPOINT}.partial"
-    torch.save(checkpoint, partial)
-    partial.replace(run_dir / CHECKPOINT)
-
-
-def load_weights(path: Path, student: Student) -> None:
-    """Gives a student the averaged weights of a checkpoint, and the statistics of its features with them."""
-    if not path.is_file():
-        raise ConfigError(f"no checkpoint at {path}")
-    try:
-        student.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)["average"])
-    except RuntimeError as error:
-        raise ConfigError(f"{path} holds a student of another shape than the recipe's: {error}") from error
-
-
-def load_checkpoint(
-    run_dir: Path,
-    distiller: Distiller,
-    average: Average,
-    optimizers: list[torch.optim.Optimizer],
-    device: torch.device,
-) -> int:
-    """Restores the checkpoint in `run_dir`; returns its step, 0 if there is none."""
-    path = run_dir / CHECKPOINT
-    if not path.exists():
-        return 0
-    checkpoint = torch.load(path, map_location=device, weights_only=True)
-    try:
-        distiller.student.load_state_dict(checkpoint["student"])
-        distiller.heads.load_state_dict(checkpoint.get("heads", {}))
-        average.student.load_state_dict(checkpoint["average"])
-    except RuntimeError as error:
-        raise ConfigError(f"{path} holds a student or heads of another shape than the recipe's: {error}") from error
-    average.updates = checkpoint["average_updates"]
-    for optimizer, state in zip(optimizers, checkpoint["optimizers"], strict=True):
-        optimizer.load_state_dict(state)
-    return int(checkpoint["step"])

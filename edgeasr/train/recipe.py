@@ -104,6 +104,8 @@ class Recipe:
     intermediate_weight: float = 0.3
     checkpoint_every_steps: int = 500
     log_every_steps: int = 20
+    # Metrics for TensorBoard, too, in the run's folder.
+    tensorboard: bool = False
     data: DataConfig
     frontend: LogMelConfig = field(default_factory=LogMelConfig)
     tokens: TokensConfig = field(default_factory=TokensConfig)

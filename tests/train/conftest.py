@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,27 @@ import soundfile
 RATE = 16000
 LETTER_HZ = {"a": 400.0, "b": 900.0, "c": 1800.0}
 WORDS = ("ab", "ba", "cab", "bc", "a", "ca")
+
+TEACHER = """
+[teacher]
+kind = "transducer"
+path = "teacher"
+top_k = 3
+n_best = 2
+[losses.tokens]
+weight = 0.3
+[losses.guided]
+weight = 0.1
+[losses.features]
+weight = 0.3
+distance = "l1"
+[losses.readings]
+weight = 0.5
+n_best = 2
+[losses.consistency]
+weight = 0.2
+rise_steps = 2
+"""
 
 
 def speak(text: str, rng: np.random.Generator) -> np.ndarray:
@@ -76,3 +98,30 @@ every_steps = 4
 """
     )
     return path
+
+
+@pytest.fixture
+def taught_data(tone_data: Path, tmp_path: Path) -> Path:
+    """The tones, two of them without a transcript, and a teacher."""
+    from transducers import write_transducer
+
+    data = tmp_path / "data"
+    shutil.copytree(tone_data, data)
+    manifest = data / "speech" / "tones.train.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    (data / "speech" / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:4]))
+    for row in rows[::5]:
+        row["text"] = None
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_transducer(data / "teacher")
+    return data
+
+
+@pytest.fixture
+def taught_recipe(tone_recipe: Path) -> Path:
+    """The recipe with that teacher, and a loss for each thing that it says."""
+    text = tone_recipe.read_text().replace(
+        'manifests = ["speech/tones.train.jsonl"]', 'manifests = ["speech/dev.jsonl"]'
+    )
+    tone_recipe.write_text(text + TEACHER)
+    return tone_recipe

@@ -5,65 +5,21 @@ import shutil
 
 import numpy as np
 import pytest
-from transducers import write_transducer
 
 torch = pytest.importorskip("torch")
 
 from edgeasr.cli import main  # noqa: E402
 from edgeasr.errors import ConfigError  # noqa: E402
 from edgeasr.train import loop  # noqa: E402
+from edgeasr.train.checkpoint import CHECKPOINT  # noqa: E402
 from edgeasr.train.dataset import Lesson  # noqa: E402
 from edgeasr.train.distil import LossConfig, ReadingLoss, Weight  # noqa: E402
 from edgeasr.train.export import load_student  # noqa: E402
-from edgeasr.train.loop import CHECKPOINT, METRICS, Average, learning_rate, make_dataset, make_optimizers, train  # noqa: E402
+from edgeasr.train.loop import Average, learning_rate, make_dataset, make_optimizers, train  # noqa: E402
 from edgeasr.train.losses import ctc_loss  # noqa: E402
 from edgeasr.train.recipe import read_recipe  # noqa: E402
+from edgeasr.train.run_log import METRICS  # noqa: E402
 from edgeasr.train.student import Student  # noqa: E402
-
-TEACHER = """
-[teacher]
-kind = "transducer"
-path = "teacher"
-top_k = 3
-n_best = 2
-[losses.tokens]
-weight = 0.3
-[losses.guided]
-weight = 0.1
-[losses.features]
-weight = 0.3
-distance = "l1"
-[losses.readings]
-weight = 0.5
-n_best = 2
-[losses.consistency]
-weight = 0.2
-rise_steps = 2
-"""
-
-
-@pytest.fixture
-def taught_data(tone_data, tmp_path):
-    """The tones, two of them without a transcript, and a teacher."""
-    data = tmp_path / "data"
-    shutil.copytree(tone_data, data)
-    manifest = data / "speech" / "tones.train.jsonl"
-    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
-    (data / "speech" / "dev.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:4]))
-    for row in rows[::5]:
-        row["text"] = None
-    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    write_transducer(data / "teacher")
-    return data
-
-
-@pytest.fixture
-def taught_recipe(tone_recipe):
-    text = tone_recipe.read_text().replace(
-        'manifests = ["speech/tones.train.jsonl"]', 'manifests = ["speech/dev.jsonl"]'
-    )
-    tone_recipe.write_text(text + TEACHER)
-    return tone_recipe
 
 
 def metrics(run_dir):
@@ -253,7 +209,7 @@ def test_projections_see_the_blocks_that_they_are_named_for(taught_recipe):
 def test_a_checkpoint_without_the_heads_is_refused(taught_recipe, taught_data, tmp_path):
     places = {"run_dir": tmp_path / "run", "data_dir": taught_data, "cache_dir": tmp_path / "cache", "num_threads": 1}
     text = taught_recipe.read_text().replace("steps = 8", "steps = 1")
-    taught_recipe.write_text(text.replace(TEACHER, ""))
+    taught_recipe.write_text(text.partition("[teacher]")[0])
     train(read_recipe(taught_recipe), **places)
     taught_recipe.write_text(text)
     with pytest.raises(ConfigError, match="student or heads of another shape"):
@@ -266,7 +222,7 @@ def test_the_command_asks_the_teacher_once(taught_recipe, taught_data, tmp_path,
     assert "27 clips" in capsys.readouterr().out
     shutil.move(taught_data / "teacher" / "joiner.onnx", tmp_path)
     assert main(arguments) == 2
-    taught_recipe.write_text(taught_recipe.read_text().replace(TEACHER, ""))
+    taught_recipe.write_text(taught_recipe.read_text().partition("[teacher]")[0])
     assert main(arguments) == 2
     assert "has no [teacher]" in capsys.readouterr().err
 
@@ -297,19 +253,20 @@ def test_weights_rise_and_fall():
     ],
 )
 def test_mistakes_are_named(taught_recipe, old, new, message):
-    assert old in TEACHER
-    taught_recipe.write_text(taught_recipe.read_text().replace(old, new))
+    text = taught_recipe.read_text()
+    assert old in text
+    taught_recipe.write_text(text.replace(old, new))
     with pytest.raises(ConfigError, match=message):
         read_recipe(taught_recipe)
 
 
 def test_losses_and_teacher_need_each_other(taught_recipe):
-    start = TEACHER.index("[losses.tokens]")
     text = taught_recipe.read_text()
-    taught_recipe.write_text(text.replace(TEACHER[:start], ""))
+    begin, losses = text.index("[teacher]"), text.index("[losses.tokens]")
+    taught_recipe.write_text(text[:begin] + text[losses:])
     with pytest.raises(ConfigError, match=r"tokens, guided, features, readings need a \[teacher\]"):
         read_recipe(taught_recipe)
-    taught_recipe.write_text(text.replace(TEACHER[start:], ""))
+    taught_recipe.write_text(text[:losses])
     with pytest.raises(ConfigError, match=r"nothing in \[losses\] needs the \[teacher\]"):
         read_recipe(taught_recipe)
     assert LossConfig(consistency=Weight(weight=0.1)).check(None) is None

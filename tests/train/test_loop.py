@@ -8,8 +8,10 @@ torch = pytest.importorskip("torch")
 
 from edgeasr.errors import ConfigError  # noqa: E402
 from edgeasr.train import loop  # noqa: E402
-from edgeasr.train.loop import CHECKPOINT, METRICS, learning_rate, train  # noqa: E402
+from edgeasr.train.checkpoint import CHECKPOINT  # noqa: E402
+from edgeasr.train.loop import learning_rate, train  # noqa: E402
 from edgeasr.train.recipe import OptimizerConfig, read_recipe  # noqa: E402
+from edgeasr.train.run_log import METRICS  # noqa: E402
 
 
 def metrics(run_dir):
