@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgeasr.errors import ConfigError
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
@@ -26,21 +24,18 @@ def run(args: argparse.Namespace) -> int:
     from edgeasr.cli.progress import ProgressBar
 
     require_torch()
-    from edgeasr.train.loop import make_dataset
-    from edgeasr.train.manifest import data_dir
-    from edgeasr.train.recipe import find_recipe, read_recipe
+    from edgeasr.train.workflow import distil, open_recipe
 
-    recipe = read_recipe(find_recipe(args.recipe))
-    if recipe.teacher is None:
-        raise ConfigError(f"the recipe {recipe.name} has no [teacher]")
+    recipe = open_recipe(args.recipe)
     progress = ProgressBar("teacher")
-    dataset = make_dataset(recipe, args.data or data_dir(), args.cache, progress.update)
-    progress.clear()
-    if dataset.targets is not None:
-        for folder in dataset.targets.folders:
-            size = sum(path.stat().st_size for path in folder.iterdir())
-            hours = dataset.durations_s.sum() / 3600
-            print(f"{folder}: {len(dataset.clips)} clips, {hours:.2f} h, {size / 1e6:.1f} MB")
-        if recipe.losses.readings:
-            print(recipe.losses.readings.sift(dataset.targets, dataset.transcribed))
+    try:
+        dataset = distil(recipe, data_dir=args.data, cache_dir=args.cache, on_progress=progress.update)
+    finally:
+        progress.clear()
+    for folder in dataset.targets.folders if dataset.targets else ():
+        size = sum(path.stat().st_size for path in folder.iterdir())
+        hours = dataset.durations_s.sum() / 3600
+        print(f"{folder}: {len(dataset.clips)} clips, {hours:.2f} h, {size / 1e6:.1f} MB")
+    if dataset.targets and recipe.losses.readings:
+        print(recipe.losses.readings.sift(dataset.targets, dataset.transcribed))
     return 0

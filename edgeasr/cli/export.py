@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
     parser.add_argument("recipe", help="the recipe that the student was trained with: a file or a shipped name")
     parser.add_argument("--run-dir", type=Path, help="where the checkpoint is (runs/NAME)")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the bundle's folder")
+    parser.add_argument("-o", "--output", type=Path, help="the bundle's folder (bundle in the run's folder)")
     parser.add_argument(
         "--precision", choices=("int8", "float32"), default="int8", help="of the matrices (%(default)s)"
     )
@@ -21,14 +21,9 @@ def run(args: argparse.Namespace) -> int:
     from edgeasr.cli.common import require_torch
 
     require_torch()
-    from edgeasr.train.export import export_bundle, load_student
-    from edgeasr.train.loop import CHECKPOINT
-    from edgeasr.train.recipe import find_recipe, read_recipe
+    from edgeasr.train.workflow import export
 
-    recipe = read_recipe(find_recipe(args.recipe))
-    run_dir = args.run_dir or Path("runs") / recipe.name
-    student, step = load_student(run_dir / CHECKPOINT, recipe)
-    bundle = export_bundle(student, recipe, args.output, precision=args.precision, card={"updates": step})
+    bundle = export(args.recipe, args.output, run_dir=args.run_dir, precision=args.precision)
     size = sum(file.bytes for file in bundle.files.values())
-    print(f"{bundle.path}: {bundle.name} after {step} updates, {args.precision}, {size / 1e6:.2f} MB")
+    print(f"{bundle.path}: {bundle.name} after {bundle.card['updates']} updates, {args.precision}, {size / 1e6:.2f} MB")
     return 0

@@ -8,8 +8,12 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's arguments."""
+    parser.description = (
+        "Train a student from a recipe. Interrupted at any moment, even by a power cut, a second run goes on from the "
+        "last checkpoint as if nothing had happened. At the end a report is written into the run's folder."
+    )
     parser.add_argument("recipe", help="a TOML file, or the name of a recipe that ships with the package")
-    parser.add_argument("--run-dir", type=Path, help="checkpoints and metrics go here (runs/NAME)")
+    parser.add_argument("--run-dir", type=Path, help="checkpoints, metrics and report go here (runs/NAME)")
     parser.add_argument("--data", type=Path, help="folder of the manifests ($EDGEASR_DATA, or ../shared/data)")
     parser.add_argument(
         "--cache", type=Path, default=Path("cache"), help="decoded clips and what teachers say go here (%(default)s)"
@@ -23,31 +27,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Runs the command."""
     import logging
+    import os
 
     from edgeasr.cli.common import require_torch
-    from edgeasr.cli.progress import ProgressBar
+    from edgeasr.cli.progress import LogAbove, ProgressBar
 
     require_torch()
-    from edgeasr.train.loop import train
-    from edgeasr.train.manifest import data_dir
-    from edgeasr.train.recipe import find_recipe, read_recipe
+    from edgeasr.train.report import REPORT
+    from edgeasr.train.workflow import open_recipe, run_folder, train
 
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    recipe = read_recipe(find_recipe(args.recipe))
-    progress = ProgressBar("teacher")
-
-    def on_progress(done_s: float, total_s: float) -> None:
-        progress.update(done_s, total_s)
-        if done_s >= total_s:
-            progress.clear()
-
-    train(
-        recipe,
-        run_dir=args.run_dir or Path("runs") / recipe.name,
-        data_dir=args.data or data_dir(),
-        cache_dir=args.cache,
-        num_threads=args.threads,
-        initial=args.initial,
-        on_progress=on_progress,
-    )
+    recipe = open_recipe(args.recipe)
+    progress = ProgressBar(recipe.name)
+    handlers: list[logging.Handler] = [LogAbove(progress)]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", handlers=handlers)
+    try:
+        train(
+            recipe,
+            run_dir=args.run_dir,
+            data_dir=args.data,
+            cache_dir=args.cache,
+            num_threads=args.threads,
+            initial=args.initial,
+            on_progress=progress.update,
+            on_step=progress.step,
+        )
+    finally:
+        progress.clear()
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(run_folder(recipe, args.run_dir) / REPORT)
     return 0

@@ -33,12 +33,14 @@ logger = logging.getLogger(__name__)
 class Source:
     """A manifest and how often an epoch hears each of its clips (2.5: twice, and half of them a third time).
 
-    One that is optional is left out, with a warning, where it is missing.
+    One that is optional is left out, with a warning, where it is missing. Clips without a transcript have the one that
+    `labels`, another manifest, gives for their id: `edgeasr label` writes it.
     """
 
     manifest: str
     repeat: float = 1.0
     optional: bool = False
+    labels: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +156,21 @@ def _to(value: Any, device: torch.device) -> Any:
     return value
 
 
+def labelled(source: Source, data_dir: Path) -> list[Utterance]:
+    """The clips of a source, with the transcripts that its labels add.
+
+    Raises:
+        ConfigError: A manifest is missing or damaged.
+    """
+    utterances = read_manifest(data_dir / source.manifest)
+    if source.labels is None:
+        return utterances
+    if not (data_dir / source.labels).is_file():
+        raise ConfigError(f"{data_dir / source.labels} is not there: `edgeasr label RECIPE` writes it")
+    texts = {u.id: u.text for u in read_manifest(data_dir / source.labels)}
+    return [u if u.text is not None else replace(u, text=texts.get(u.id)) for u in utterances]
+
+
 def encode_text(text: str, tokens: Sequence[str], word_delimiter: str) -> list[int]:
     """Token ids of a text of single characters, words separated by the delimiter.
 
@@ -210,7 +227,7 @@ class Dataset:
                 continue
             listed = [
                 u
-                for u in read_manifest(data_dir / source.manifest)
+                for u in labelled(source, data_dir)
                 if (u.text or (unlabelled and u.text is None)) and config.minimum_s <= u.duration_s <= config.maximum_s
             ]
             clips = store.load(

@@ -217,18 +217,22 @@ class LossConfig:
     average: SelfLoss | None = None
     inner: SelfLoss | None = None
 
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """The names of the losses that need a teacher."""
+        return tuple(name for name in ("tokens", "guided", "features", "readings") if getattr(self, name))
+
     def check(self, teacher: TeacherConfig | None) -> None:
         """Compares with what the teacher is to give.
 
         Raises:
             ConfigError: A loss needs what there is not, or no loss needs the teacher.
         """
-        wanted = [name for name in ("tokens", "guided", "features", "readings") if getattr(self, name)]
         if teacher is None:
-            if wanted:
-                raise ConfigError(f"losses: {', '.join(wanted)} need a [teacher]")
+            if self.taught:
+                raise ConfigError(f"losses: {', '.join(self.taught)} need a [teacher]")
             return
-        if not wanted:
+        if not self.taught:
             raise ConfigError("nothing in [losses] needs the [teacher]: tokens, guided, features or readings would")
         if (self.tokens or self.guided) and not teacher.gives_posteriors:
             raise ConfigError("losses: tokens and guided need a teacher with posteriors (not kind text, top_k above 0)")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import lzma
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -29,6 +30,28 @@ from edgeasr.train.transcriber import Transcriber
 CANDIDATES = 8
 # Up to this share of wrong characters what was heard may be the sentence.
 SAME_SENTENCE_DISTANCE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig:
+    """Which of a teacher's readings become transcripts, in `edgeasr label RECIPE`.
+
+    Sentences of the recipe's development sets never do.
+
+    Attributes:
+        minimum_confidence: Of the reading, per character: the geometric mean of its probability.
+        maximum_disagreement: Between the members of an ensemble, as a character error rate.
+        vocabulary: Files of text, relative to the data folder, with the words that there are; none if any letters may
+            be a word.
+        maximum_unknown_share: How many of a clip's words may be others.
+        leave_out: Sets, such as `librispeech.test` or `test`, whose sentences do not become transcripts either.
+    """
+
+    minimum_confidence: float = 0.0
+    maximum_disagreement: float = 1.0
+    vocabulary: tuple[str, ...] = ()
+    maximum_unknown_share: float = 0.1
+    leave_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +140,24 @@ class SentenceIndex:
             # The lengths alone may tell, in no time.
             if abs(len(sentence) - len(heard)) <= SAME_SENTENCE_DISTANCE * len(sentence)
         )
+
+
+def read_vocabulary(paths: Iterable[Path], normalise: Callable[[str], str]) -> set[str]:
+    """The words of texts, normalised; a text may be compressed (.xz).
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
+    words: set[str] = set()
+    for path in paths:
+        try:
+            with (
+                lzma.open(path, "rt", encoding="utf-8") if path.suffix == ".xz" else path.open(encoding="utf-8") as file
+            ):
+                words.update(word for line in file for word in normalise(line).split())
+        except (OSError, ValueError, lzma.LZMAError) as error:
+            raise ConfigError(f"vocabulary {path} cannot be read: {error}") from error
+    return words
 
 
 def listen(teacher: Transcriber, paths: Iterable[Path], view: View) -> Iterator[Heard]:

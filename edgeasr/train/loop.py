@@ -283,9 +283,9 @@ def make_dataset(recipe: Recipe, data_dir: Path, cache_dir: Path, on_progress: P
         data_dir=data_dir,
         cache_dir=cache_dir,
         seed=recipe.seed,
-        unlabelled=recipe.teacher is not None,
+        unlabelled=bool(recipe.losses.taught),
     )
-    if recipe.teacher is not None:
+    if recipe.teacher is not None and recipe.losses.taught:
         dataset.targets = ask_teacher(
             recipe.teacher,
             dataset.clips,

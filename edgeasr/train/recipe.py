@@ -15,6 +15,7 @@ from edgeasr.config import LogMelConfig
 from edgeasr.errors import ConfigError
 from edgeasr.train.dataset import DataConfig
 from edgeasr.train.distil import LossConfig
+from edgeasr.train.label import LabelConfig
 from edgeasr.train.student import StudentConfig
 from edgeasr.train.teacher import TeacherConfig
 
@@ -115,6 +116,7 @@ class Recipe:
     release: ReleaseConfig = field(default_factory=ReleaseConfig)
     teacher: TeacherConfig | None = None
     losses: LossConfig = field(default_factory=LossConfig)
+    label: LabelConfig = field(default_factory=LabelConfig)
 
     def __post_init__(self) -> None:
         """Refuses parts that do not fit each other: sizes, and losses that the teacher has nothing for."""
@@ -130,7 +132,11 @@ class Recipe:
                 f"student.num_mel_bins is {self.student.num_mel_bins}, but frontend.num_mel_bins "
                 f"{self.frontend.num_mel_bins}"
             )
-        self.losses.check(self.teacher)
+        if self.label.maximum_disagreement < 1 and (self.teacher is None or not self.teacher.members):
+            raise ConfigError("label.maximum_disagreement needs an ensemble: one teacher agrees with itself")
+        # A teacher may be there to label alone.
+        if self.losses.taught or not any(source.labels for source in self.data.sources):
+            self.losses.check(self.teacher)
 
     @property
     def pad_value(self) -> float:
