@@ -1,4 +1,4 @@
-"""The report of a run: a page of HTML with its curves, error rates, confusions and cost, made of the run's files.
+"""The report of a run: a page with its curves, error rates, confusions and cost, made of the run's files.
 
 It needs neither torch nor the data, and may be written while the run goes on.
 """
@@ -6,25 +6,17 @@ It needs neither torch nor the data, and may be written while the run goes on.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from html import escape
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgeasr.errors import ConfigError
-from edgeasr.files import write_whole
-from edgeasr.train.bootstrap import Interval
 from edgeasr.train.charts import COLOURS, Curve, curves
-from edgeasr.train.confusions import confusions
-from edgeasr.train.evaluate import Result, Row, summarise
-from edgeasr.train.run_log import (
-    RECIPE,
-    UNREADABLE,
-    Measured,
-    read_metrics,
-    read_results,
-    read_sessions,
-)
+from edgeasr.train.evaluate import SystemResult
+from edgeasr.train.evaluation_report import Evaluation
+from edgeasr.train.page import Section, write_page
+from edgeasr.train.run_log import RECIPE, UNREADABLE, Measured, read_metrics, read_results, read_sessions
+from edgeasr.train.tables import Table
 
 REPORT = "report.html"
 NOT_MEASURED = "not measured"
@@ -33,17 +25,7 @@ MOST_POINTS = 300
 MOST_CONFUSIONS = 20
 MOST_UNREADABLE = 50
 
-STYLE = """
-body { font-family: sans-serif; max-width: 70em; margin: 2em auto; padding: 0 1em; color: #222; }
-table { border-collapse: collapse; margin: 1em 0; }
-th, td { padding: 0.2em 0.8em; border-bottom: 1px solid #ddd; text-align: left; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-.charts, .tables { display: flex; flex-wrap: wrap; gap: 1em 3em; align-items: flex-start; }
-pre { overflow-x: auto; background: #f6f6f6; padding: 1em; }
-"""
-
 T = TypeVar("T")
-Cell = str | int | float
 
 
 def write_report(run_dir: Path, path: Path | None = None) -> Path:
@@ -51,13 +33,13 @@ def write_report(run_dir: Path, path: Path | None = None) -> Path:
 
     Args:
         run_dir: The run's folder.
-        path: The page; None for `report.html` in the run's folder.
+        path: The page, `.html` or `.md`; None for `report.html` in the run's folder.
 
     Returns:
         Where it is.
 
     Raises:
-        ConfigError: There is no run in the folder.
+        ConfigError: There is no run in the folder, or the page's name has another ending.
     """
     if not (run_dir / RECIPE).is_file():
         raise ConfigError(f"no run in {run_dir}: it has no {RECIPE}")
@@ -65,50 +47,44 @@ def write_report(run_dir: Path, path: Path | None = None) -> Path:
     metrics, sessions, measured = read_metrics(run_dir), read_sessions(run_dir), read_results(run_dir)
     step, steps = int(metrics[-1]["step"]) if metrics else 0, recipe["optimizer"]["steps"]
     state = "finished" if step >= steps else "not finished"
-    body = [
-        f"<h1>{escape(recipe['name'])}</h1>",
-        f"<p>Step {step:,} of {steps:,}: {state}. {escape(recipe['release']['description'])}</p>",
-        "<h2>Curves</h2>",
-        '<div class="charts">',
-        *metric_charts(metrics),
-        "</div>",
-        "<h2>Development sets</h2>",
-        *(development_part(measured) if measured else ["<p>Nothing has been measured yet.</p>"]),
-        "<h2>Cost</h2>",
-        *cost_part(sessions),
-        *unreadable_part(run_dir),
-        "<h2>Recipe</h2>",
-        f"<pre>{escape(json.dumps(recipe, ensure_ascii=False, indent=1))}</pre>",
+    sections = [
+        Section(
+            heading="Curves",
+            text=f"Step {step:,} of {steps:,}: {state}. {recipe['release']['description']}",
+            pictures=metric_charts(metrics),
+        ),
+        development_section(recipe["name"], measured),
+        cost_section(sessions),
+        *unreadable_sections(run_dir),
+        Section(heading="Recipe", tables=[("", [("key", "value"), *flattened(recipe)])]),
     ]
-    title = escape(f"{recipe['name']}, step {step}")
-    head = f'<meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     page = run_dir / REPORT if path is None else path
-    opening = f'<!doctype html><html lang="en"><head>{head}</head><body>'
-    write_whole(page, "\n".join([opening, *body, "</body></html>\n"]))
+    write_page(page, f"{recipe['name']}, a training run", sections)
     return page
 
 
-def metric_charts(metrics: Sequence[dict[str, float]]) -> list[str]:
-    """The curves of all metrics over the steps, as SVG."""
-    charts = []
+def metric_charts(metrics: Sequence[dict[str, float]]) -> list[tuple[str, str]]:
+    """The curves of all metrics over the steps: names and SVG."""
+    charts: list[tuple[str, str]] = []
 
-    def chart(title: str, y_label: str, named: Sequence[tuple[str, str]]) -> None:
+    def chart(name: str, title: str, y_label: str, named: Sequence[tuple[str, str]]) -> None:
         # A chart holds as many curves as there are colours.
-        for part in pieces(named, len(COLOURS)):
-            shown = [Curve(name=name, points=points_of(metrics, key)) for key, name in part]
+        for number, part in enumerate(pieces(named, len(COLOURS))):
+            shown = [Curve(name=label, points=points_of(metrics, key)) for key, label in part]
             if any(curve.points for curve in shown):
-                charts.append(curves(title, "step", y_label, [curve for curve in shown if curve.points]))
+                svg = curves(title, "step", y_label, [curve for curve in shown if curve.points])
+                charts.append((f"{name}-{number + 1}" if number else name, svg))
 
     keys = list(dict.fromkeys(key for line in metrics for key in line))
-    chart("Loss on the transcripts", "CTC, nats per token", [("loss", "last block"), ("side_loss", "inner block")])
     beside = [key for key in keys if key.endswith("_loss") and key != "side_loss"]
-    chart("Losses beside it", "before weighting", [(key, key.removesuffix("_loss")) for key in beside])
-    for rate, name in (("cer", "Character error rate"), ("wer", "Word error rate")):
-        found = [key for key in keys if key.startswith(f"{rate} ")]
-        chart(f"{name} on the way", "%", [(key, key.removeprefix(f"{rate} ")) for key in found])
-    chart("Learning rate", "rate x 1000", [("rate", "learning rate")])
-    chart("Norm of the gradient", "before clipping", [("norm", "norm")])
-    chart("Speed", "seconds of sound heard per second", [("speed", "speed")])
+    chart("loss", "Loss on the transcripts", "CTC per token", [("loss", "last block"), ("side_loss", "inner block")])
+    chart("losses", "Losses beside it", "before weighting", [(key, key.removesuffix("_loss")) for key in beside])
+    for rate, what in (("cer", "Character error rate"), ("wer", "Word error rate")):
+        sets = [key for key in keys if key.startswith(f"{rate} ")]
+        chart(rate, f"{what} on the way", "%", [(key, key.removeprefix(f"{rate} ")) for key in sets])
+    chart("rate", "Learning rate", "rate x 1000", [("rate", "learning rate")])
+    chart("norm", "Norm of the gradient", "before clipping", [("norm", "norm")])
+    chart("speed", "Speed", "seconds of sound per second", [("speed", "speed")])
     return charts
 
 
@@ -125,108 +101,63 @@ def pieces(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[begin : begin + size] for begin in range(0, len(items), size))
 
 
-def development_part(measured: Measured) -> list[str]:
+def development_section(name: str, measured: Measured | None) -> Section:
     """Error rates by set and group of speakers, and what is taken for what."""
+    heading = "Development sets"
+    if measured is None:
+        return Section(heading=heading, text="Nothing has been measured yet.")
     which = "all clips of the sets" if measured.whole else "some clips of each set, as on the way"
-    parts = [
-        f"<p>After step {measured.step:,}, {which}; averaged weights in float, greedy, without a language model. "
-        "Intervals: 95 %, bootstrap by utterance.</p>"
-    ]
-    rows = summarise(measured.results, groupings=("gender", "age"))
-    parts.append(rates_table(["set"], [([row.set_name], row) for row in rows if not row.grouping]))
-    groups = [([row.set_name, f"{row.grouping} {row.group}"], row) for row in rows if row.grouping]
-    if groups:
-        parts += ["<h3>By group of speakers</h3>", rates_table(["set", "group"], groups)]
-    return [*parts, *confusion_part(measured.results)]
-
-
-def rates_table(head: Sequence[str], rows: Iterable[tuple[Sequence[str], Row]]) -> str:
-    """A table of error rates."""
-    return table(
-        [*head, "clips", "speakers", "minutes", "WER %", "95 %", "CER %", "95 %"],
-        [
-            [*names, row.utterances, row.speakers, f"{row.audio_s / 60:.1f}", *percent(row.wer), *percent(row.cer)]
-            for names, row in rows
+    evaluation = Evaluation([SystemResult(name=name, results=measured.results)])
+    return Section(
+        heading=heading,
+        text=f"After step {measured.step:,}, {which}; averaged weights in float, greedy, without a language model. "
+        "Intervals are 95 %, by a bootstrap that draws each utterance anew.",
+        tables=[
+            ("", evaluation.rate_table(0, ("gender", "age"))),
+            *evaluation.confusion_tables(0, MOST_CONFUSIONS),
         ],
     )
 
 
-def percent(interval: Interval) -> tuple[str, str]:
-    """A rate in percent, and its interval."""
-    if interval.low is None or interval.high is None:
-        return f"{100 * interval.value:.1f}", ""
-    return f"{100 * interval.value:.1f}", f"{100 * interval.low:.1f} to {100 * interval.high:.1f}"
-
-
-def confusion_part(results: Sequence[Result]) -> list[str]:
-    """The most frequent confusions of words and of characters."""
-    parts = []
-    for unit in ("word", "character"):
-        found = confusions(results, unit=unit, most=MOST_CONFUSIONS)
-        parts += [
-            f"<h3>Confusions of {unit}s</h3>",
-            '<div class="tables">',
-            table(
-                ["said", "recognised", "times", "of"],
-                [[seen(a), seen(b), count, said] for a, b, count, said in found.substitutions],
-            ),
-            table(["missing", "times", "of"], [[seen(a), count, said] for a, count, said in found.deletions]),
-            table(["added", "times"], [[seen(a), count] for a, count in found.insertions]),
-            "</div>",
-        ]
-    return parts
-
-
-def seen(text: str) -> str:
-    """A word or a character; a space gets a name."""
-    return "(space)" if text == " " else text
-
-
-def cost_part(sessions: Sequence[dict[str, Any]]) -> list[str]:
+def cost_section(sessions: Sequence[dict[str, Any]]) -> Section:
     """What the run has cost, all sessions together and one by one."""
     if not sessions:
-        return [f"<p>{NOT_MEASURED}</p>"]
-    metered = [session["energy_j"] for session in sessions if session["energy_j"] is not None]
-    energy = energy_text(sum(metered) if metered else None)
-    if metered and len(metered) < len(sessions):
-        energy += f" (in {len(metered)} of {len(sessions)} sessions)"
-    first = sessions[0]["first_step"]
-    meters = sorted({meter for session in sessions for meter in session["energy_meters"]})
+        return Section(heading="Cost", text=f"Time, CPU time and energy are {NOT_MEASURED}.")
     remarks = [
         "Of training, with the preparation of clips, the teacher's listening and evaluation on the way. What was lost "
         "by interruptions counts, too, up to the last line of metrics."
     ]
-    if first:
+    if first := sessions[0]["first_step"]:
         remarks.append(f"What the {first:,} steps before the first session have cost is not known.")
-    if meters:
-        remarks.append(f"Energy is that of the whole machine, measured by {escape(', '.join(meters))}.")
-    return [
-        table(
-            ["", ""],
-            [
-                ["speech heard", f"{sum(s['heard_s'] for s in sessions) / 3600:.2f} h, repetitions included"],
-                ["time", time_text(sum(session["wall_s"] for session in sessions))],
-                ["CPU time", time_text(sum(session["cpu_s"] for session in sessions))],
-                ["energy", energy],
-            ],
-        ),
-        f"<p>{' '.join(remarks)}</p>",
-        table(
-            ["session", "steps", "processes", "speech, h", "time", "CPU time", "energy"],
-            [
-                [
-                    session["started"],
-                    f"{session['first_step']} to {session['last_step']}",
-                    session["processes"],
-                    f"{session['heard_s'] / 3600:.2f}",
-                    time_text(session["wall_s"]),
-                    time_text(session["cpu_s"]),
-                    energy_text(session["energy_j"]),
-                ]
-                for session in sessions
-            ],
-        ),
-    ]
+    if meters := sorted({meter for session in sessions for meter in session["energy_meters"]}):
+        remarks.append(f"Energy is that of the whole machine, measured by {', '.join(meters)}.")
+    metered = [session["energy_j"] for session in sessions if session["energy_j"] is not None]
+    energy = energy_text(sum(metered) if metered else None)
+    if metered and len(metered) < len(sessions):
+        energy += f" (in {len(metered)} of {len(sessions)} sessions)"
+    total = (
+        "together",
+        "",
+        "",
+        f"{sum(session['heard_s'] for session in sessions) / 3600:.2f}",
+        time_text(sum(session["wall_s"] for session in sessions)),
+        time_text(sum(session["cpu_s"] for session in sessions)),
+        energy,
+    )
+    table: Table = [("session", "steps", "processes", "speech heard, h", "time", "CPU time", "energy"), total]
+    for session in sessions:
+        table.append(
+            (
+                session["started"],
+                f"{session['first_step']} to {session['last_step']}",
+                str(session["processes"]),
+                f"{session['heard_s'] / 3600:.2f}",
+                time_text(session["wall_s"]),
+                time_text(session["cpu_s"]),
+                energy_text(session["energy_j"]),
+            )
+        )
+    return Section(heading="Cost", text=" ".join(remarks), tables=[("", table)])
 
 
 def time_text(seconds: float) -> str:
@@ -240,25 +171,27 @@ def energy_text(joules: float | None) -> str:
     return NOT_MEASURED if joules is None else f"{joules / 3600:.1f} Wh"
 
 
-def unreadable_part(run_dir: Path) -> list[str]:
+def unreadable_sections(run_dir: Path) -> list[Section]:
     """The clips that were left out, if there are any."""
     path = run_dir / UNREADABLE
     if not path.is_file():
         return []
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    more = f"<p>{len(rows)} clips, all of them in {UNREADABLE}.</p>"
-    shown = [[row["id"], row["audio"], row["reason"]] for row in rows[:MOST_UNREADABLE]]
-    return ["<h2>Clips that cannot be read</h2>", more, table(["clip", "file", "reason"], shown)]
+    shown: Table = [("clip", "file", "reason")]
+    shown += [(row["id"], row["audio"], row["reason"]) for row in rows[:MOST_UNREADABLE]]
+    return [
+        Section(
+            heading="Clips that cannot be read",
+            text=f"{len(rows)} clips were left out; `{UNREADABLE}` has them all.",
+            tables=[("", shown)],
+        )
+    ]
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    """A table; whatever begins with a digit stands right."""
-    lines = ["<table>"]
-    if any(head):
-        lines.append(f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>")
-    for row in rows:
-        numeric = [str(cell)[:1].isdigit() for cell in row]
-        opening = ['<td class="number">' if number else "<td>" for number in numeric]
-        cells = [f"{tag}{escape(str(cell))}</td>" for tag, cell in zip(opening, row, strict=True)]
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return "\n".join([*lines, "</table>"])
+def flattened(recipe: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, str]]:
+    """The keys of a recipe with their values, one by one."""
+    for key, value in recipe.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{where}{key}.")
+        else:
+            yield f"{where}{key}", json.dumps(value, ensure_ascii=False)

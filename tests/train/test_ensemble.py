@@ -16,8 +16,9 @@ from edgeasr.cli import main
 from edgeasr.errors import ConfigError
 from edgeasr.train.distil import LossConfig, ReadingLoss, TokenLoss, Weight
 from edgeasr.train.ensemble import EnsembleTargets, ask_teacher, rank
-from edgeasr.train.loop import METRICS, train
+from edgeasr.train.loop import train
 from edgeasr.train.recipe import TokensConfig, read_recipe
+from edgeasr.train.run_log import METRICS
 from edgeasr.train.score import disagreement
 from edgeasr.train.targets import FeatureTargets, Part, TokenTargets
 from edgeasr.train.teacher import Frames, Said, TeacherConfig, View, fingerprint, load_teacher

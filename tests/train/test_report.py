@@ -13,6 +13,9 @@ from edgeasr.train.run_log import COST, DEV, METRICS, RECIPE, UNREADABLE
 RECIPE_TABLE = {"name": "a<b", "optimizer": {"steps": 20}, "release": {"description": "tones & words"}}
 
 
+COST_HEAD = ["session", "steps", "processes", "speech heard, h", "time", "CPU time", "energy"]
+
+
 def clip(number, reference, hypothesis, **fields):
     return {
         "set": "tones.dev",
@@ -97,13 +100,12 @@ def test_curves_error_rates_confusions_and_cost(run):
         assert title in texts.text
     assert "tones & words" in texts.text and "After step 3, some clips" in texts.text
     rows = {tuple(row[:2]): row for row in texts.rows}
-    assert rows["tones.dev", "2"][3:5] == ["1.0", "33.3"]
-    assert rows["tones.dev", "gender female"][5] == "50.0"
-    assert rows["tones.dev", "age 60+"][5] == "0.0"
+    assert rows["tones.dev", ""][2:5] == ["2", "3", "33.33"]
+    assert rows["tones.dev", "gender female"][4] == "50.00"
+    assert rows["tones.dev", "age 60+"][4] == "0.00"
     assert ["ba", "ca", "1", "1"] in texts.rows and ["b", "c", "1", "3"] in texts.rows
-    assert ["speech heard", "1.50 h, repetitions included"] in texts.rows
-    assert ["time", "1:01:01"] in texts.rows and ["CPU time", "0:02:01"] in texts.rows
-    assert ["energy", "not measured"] in texts.rows
+    assert ["together", "", "", "1.50", "1:01:01", "0:02:01", "not measured"] in texts.rows
+    assert ["optimizer.steps", "20"] in texts.rows
     assert ["<c9>", "c9.flac", "the file is empty"] in texts.rows
 
 
@@ -113,7 +115,7 @@ def test_energy_of_some_sessions(run):
     blind = {**session, "first_step": 1, "energy_j": None, "energy_meters": []}
     (run / COST).write_text(json.dumps({"sessions": [blind, metered]}))
     texts = read(write_report(run))
-    assert ["energy", "2.0 Wh (in 1 of 2 sessions)"] in texts.rows
+    assert texts.rows[1 + texts.rows.index(COST_HEAD)][-1] == "2.0 Wh (in 1 of 2 sessions)"
     assert "measured by RAPL package-0" in texts.text
     assert "What the 1 steps before the first session have cost is not known" in texts.text
 
@@ -129,6 +131,10 @@ def test_the_command(run, tmp_path, capsys):
     assert main(["report", str(run), "-o", str(tmp_path / "page.html")]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / "page.html")
     read(tmp_path / "page.html")
+    assert main(["report", str(run), "-o", str(tmp_path / "page.md")]) == 0
+    assert "## Cost" in (tmp_path / "page.md").read_text() and (tmp_path / "page" / "loss.svg").is_file()
+    assert main(["report", str(run), "-o", str(tmp_path / "page.pdf")]) == 2
+    assert "page.pdf: expected a name that ends with .md or .html" in capsys.readouterr().err
     assert main(["report", str(tmp_path)]) == 2
     assert "no run in" in capsys.readouterr().err
     with pytest.raises(ConfigError, match="no run in"):

@@ -78,8 +78,8 @@ def run_dir(tone_recipe, tmp_path):
 
 def test_a_student_in_pytorch(run_dir, tone_recipe, samples_dir):
     from edgeasr.features import log_mel
+    from edgeasr.train.development import transcribe
     from edgeasr.train.export import load_student
-    from edgeasr.train.loop import transcribe
 
     waveform, sample_rate = read_audio(samples_dir / "austen-0880.flac")
     waveform = resample(waveform, sample_rate, 16000)

@@ -59,8 +59,9 @@ def test_the_page_on_training_from_clips_to_text(tone_data, tmp_path, monkeypatc
     assert main(["export", "mine.toml"]) == 0
     assert "mine after 2 updates, int8" in capsys.readouterr().out
     bundle = str(run / "bundle")
-    assert main(["evaluate", "recordings/mine.dev.jsonl", "--model", bundle, "--decoder", "greedy"]) == 0
-    assert "mine.dev" in capsys.readouterr().out
+    assert main(["evaluate", "mine.toml", "--data", "recordings", "--model", bundle]) == 0
+    shown = capsys.readouterr().out
+    assert "mine.dev" in shown and "mine int8" in shown and "mine PyTorch" in shown
     assert main(["transcribe", rows[0]["audio"], "--model", bundle]) == 0
 
 
