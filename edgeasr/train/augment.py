@@ -2,22 +2,36 @@
 
 Each transform is a frozen dataclass, so that a recipe can hold it and a checkpoint can name it. Those on waveforms
 come before the frontend, `SpecAugment` after it. Every draw comes from the generator that is passed in: the same
-seed gives the same clip.
+seed gives the same clip, and a transform that is off draws nothing.
+
+The transforms that have a place of their own in the sound's way stand in `stretch`, `voice`, `channel`, `codecs` and
+`denoise`; `docs/augmentation.md` explains them all.
 """
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from edgeasr.errors import ConfigError
+from edgeasr.train.channel import BandReject, Clipping, Dropouts, Equalizer
+from edgeasr.train.codecs import Codec, Telephone
+from edgeasr.train.denoise import Denoise
+from edgeasr.train.rooms import SPEED_OF_SOUND_M_S, convolve, shoebox_impulse_response
+from edgeasr.train.stretch import Pitch, Tempo
+from edgeasr.train.transform import check_positive, check_range, check_share
+from edgeasr.train.voice import VoiceChange
+
 Waveform = NDArray[np.float32]
 Features = NDArray[np.float32]
 
-SPEED_OF_SOUND_M_S = 343.0
+SIMULATIONS = ("statistical", "shoebox")
 SPEED_STEPS = 100  # speeds are multiples of 1 / SPEED_STEPS, so that the resampling ratio is a small fraction
 
 
@@ -28,6 +42,11 @@ class Speed:
     probability: float = 0.6
     minimum: float = 0.88
     maximum: float = 1.12
+
+    def __post_init__(self) -> None:
+        """Checks the fields."""
+        check_share(self, "probability")
+        check_range(self, "", least=0.25, most=4.0)
 
     def __call__(self, waveform: Waveform, rng: np.random.Generator) -> tuple[Waveform, float]:
         """Returns the waveform at a random speed, and the speed."""
@@ -43,6 +62,10 @@ class Gain:
 
     minimum_db: float = -42.0
     maximum_db: float = -14.0
+
+    def __post_init__(self) -> None:
+        """Checks the fields."""
+        check_range(self, "db", most=0.0)
 
     def __call__(self, waveform: Waveform, rng: np.random.Generator) -> Waveform:
         """Returns the waveform at the drawn level, clipped to [-1, 1]."""
@@ -62,6 +85,11 @@ class Noise:
     coloured_share: float = 0.3
     maximum_exponent: float = 2.0
 
+    def __post_init__(self) -> None:
+        """Checks the fields."""
+        check_share(self, "probability", "coloured_share")
+        check_range(self, "snr_db")
+
     def __call__(self, waveform: Waveform, recordings: Sequence[Waveform], rng: np.random.Generator) -> Waveform:
         """Returns the waveform with noise."""
         if rng.random() >= self.probability:
@@ -78,24 +106,47 @@ class Noise:
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
-    """Convolves with the response of a simulated room (`room_impulse_response`)."""
+    """Convolves with the response of a room: a simulated one, or, with `recorded_share`, a recorded one.
+
+    Recorded ones come from the folder `room_dir` of the recipe's data; without it all rooms are simulated. The
+    simulation is `statistical` (`room_impulse_response`), or `shoebox` (`shoebox_impulse_response`): reflections of a
+    room with walls, which cost more.
+    """
 
     probability: float = 0.2
     minimum_rt60_s: float = 0.15
     maximum_rt60_s: float = 0.7
     maximum_distance_m: float = 4.0
+    simulation: str = "statistical"
+    recorded_share: float = 0.5
 
-    def __call__(self, waveform: Waveform, sample_rate: int, rng: np.random.Generator) -> Waveform:
-        """Returns the waveform as heard in a room, aligned with the direct sound."""
+    def __post_init__(self) -> None:
+        """Checks the fields."""
+        check_share(self, "probability", "recorded_share")
+        check_range(self, "rt60_s", least=0.01)
+        check_positive(self, "maximum_distance_m")
+        if self.simulation not in SIMULATIONS:
+            raise ConfigError(f"Room: simulation is {self.simulation!r}, expected one of {', '.join(SIMULATIONS)}")
+
+    def __call__(
+        self, waveform: Waveform, sample_rate: int, rng: np.random.Generator, recorded: Sequence[Waveform] = ()
+    ) -> Waveform:
+        """Returns the waveform as heard in a room, aligned with the direct sound.
+
+        Args:
+            waveform: (num_samples,) float32.
+            sample_rate: In Hz.
+            rng: For all draws.
+            recorded: Responses of rooms that begin with the direct sound (`prepare_response`).
+        """
         if waveform.size == 0 or rng.random() >= self.probability:
             return waveform
+        if recorded and rng.random() < self.recorded_share:
+            return convolve(waveform, recorded[int(rng.integers(len(recorded)))])
         rt60_s = rng.uniform(self.minimum_rt60_s, self.maximum_rt60_s)
-        distance_m = rng.uniform(0.3, self.maximum_distance_m)
-        response = room_impulse_response(sample_rate, rt60_s, distance_m, rng)
-        size = waveform.size + response.size - 1
-        n_fft = 1 << (size - 1).bit_length()
-        spectrum = np.fft.rfft(waveform, n_fft) * np.fft.rfft(response, n_fft)
-        return np.fft.irfft(spectrum, n_fft)[: waveform.size].astype(np.float32)
+        distance_m = rng.uniform(min(0.3, self.maximum_distance_m), self.maximum_distance_m)
+        simulate = shoebox_impulse_response if self.simulation == "shoebox" else room_impulse_response
+        return convolve(waveform, simulate(sample_rate, rt60_s, distance_m, rng))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,39 +181,106 @@ class SpecAugment:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """All transforms in their order: speed, room, noise, gain on the waveform, then SpecAugment on the features."""
+    """All transforms in their order: speaker, room, microphone, what the sound is sent through, and the features.
+
+    Those that are None are off. Speed and tempo move sounds in time; a voice speaks in a room, noise comes to
+    it, the microphone colours and clips both, and a denoiser cleans what came over the line.
+    """
 
     speed: Speed | None = Speed()
+    tempo: Tempo | None = None
+    voice: VoiceChange | None = None
+    pitch: Pitch | None = None
     room: Room | None = Room()
     noise: Noise | None = Noise()
+    equalizer: Equalizer | None = None
+    band_reject: BandReject | None = None
+    clipping: Clipping | None = None
     gain: Gain | None = Gain()
+    telephone: Telephone | None = None
+    codec: Codec | None = None
+    dropouts: Dropouts | None = None
+    denoise: Denoise | None = None
     spec_augment: SpecAugment | None = SpecAugment()
 
     def waveform(
-        self, waveform: Waveform, sample_rate: int, recordings: Sequence[Waveform], rng: np.random.Generator
+        self,
+        waveform: Waveform,
+        sample_rate: int,
+        recordings: Sequence[Waveform],
+        rng: np.random.Generator,
+        rooms: Sequence[Waveform] = (),
     ) -> Waveform:
         """Applies the transforms on waveforms."""
-        return self.damage(self.retime(waveform, rng)[0], sample_rate, recordings, rng)
+        return self.damage(self.retime(waveform, sample_rate, rng)[0], sample_rate, recordings, rng, rooms)
 
-    def retime(self, waveform: Waveform, rng: np.random.Generator) -> tuple[Waveform, float]:
+    def retime(self, waveform: Waveform, sample_rate: int, rng: np.random.Generator) -> tuple[Waveform, float]:
         """Applies what moves sounds in time; returns also how much faster they come."""
-        return self.speed(waveform, rng) if self.speed else (waveform, 1.0)
+        speed = tempo = 1.0
+        if self.speed:
+            waveform, speed = self.speed(waveform, rng)
+        if self.tempo:
+            waveform, tempo = self.tempo(waveform, sample_rate, rng)
+        return waveform, speed * tempo
 
     def damage(
-        self, waveform: Waveform, sample_rate: int, recordings: Sequence[Waveform], rng: np.random.Generator
+        self,
+        waveform: Waveform,
+        sample_rate: int,
+        recordings: Sequence[Waveform],
+        rng: np.random.Generator,
+        rooms: Sequence[Waveform] = (),
     ) -> Waveform:
-        """Applies the transforms on waveforms that leave sounds in their places."""
+        """Applies the transforms on waveforms that leave sounds in their places.
+
+        Args:
+            waveform: (num_samples,) float32.
+            sample_rate: In Hz.
+            recordings: Of noise.
+            rng: For all draws.
+            rooms: Recorded impulse responses.
+        """
+        for voice in (self.voice, self.pitch):
+            waveform = voice(waveform, sample_rate, rng) if voice else waveform
         if self.room:
-            waveform = self.room(waveform, sample_rate, rng)
+            waveform = self.room(waveform, sample_rate, rng, rooms)
         if self.noise:
             waveform = self.noise(waveform, recordings, rng)
+        for colour in (self.equalizer, self.band_reject):
+            waveform = colour(waveform, sample_rate, rng) if colour else waveform
+        if self.clipping:
+            waveform = self.clipping(waveform, rng)
         if self.gain:
             waveform = self.gain(waveform, rng)
+        for link in (self.telephone, self.codec, self.dropouts, self.denoise):
+            waveform = link(waveform, sample_rate, rng) if link else waveform
         return waveform
 
     def features(self, features: Features, frames_per_s: float, rng: np.random.Generator) -> Features:
         """Applies the transforms on features."""
         return self.spec_augment(features, frames_per_s, rng) if self.spec_augment else features
+
+
+def one_transform(name: str, augmentation: Augmentation | None = None) -> Augmentation:
+    """An augmentation that does one thing, each time: for ears, for measurements, and for experiments.
+
+    Args:
+        name: A field of `Augmentation`.
+        augmentation: Where its settings are; without it, or where it is off there, its defaults.
+
+    Raises:
+        ConfigError: There is no such transform.
+    """
+    names = [f.name for f in fields(Augmentation)]
+    if name not in names:
+        raise ConfigError(f"there is no transform {name!r}; there are {', '.join(names)}")
+    transform: Any = getattr(augmentation, name) if augmentation else None
+    if transform is None:
+        hint = typing.get_type_hints(Augmentation)[name]
+        transform = next(kind for kind in typing.get_args(hint) if kind is not type(None))()
+    if hasattr(transform, "probability"):
+        transform = replace(transform, probability=1.0)
+    return Augmentation(**{**dict.fromkeys(names), name: transform})
 
 
 def root_mean_square(waveform: Waveform) -> float:

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgeasr.audio import AUDIO_SUFFIXES
 from edgeasr.config import LogMelConfig
 from edgeasr.errors import ConfigError
 from edgeasr.features import log_mel
@@ -24,6 +25,7 @@ from edgeasr.train.augment import Augmentation, Waveform
 from edgeasr.train.clips import ClipStore, to_float
 from edgeasr.train.losses import SoftLabels
 from edgeasr.train.manifest import Utterance, read_manifest
+from edgeasr.train.rooms import prepare_response
 from edgeasr.train.targets import Part, Targets
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ class DataConfig:
 
     sources: tuple[Source, ...]
     noise_dir: str | None = None
+    # Recorded impulse responses of rooms, in any format that can be read, for `augmentation.room`.
+    room_dir: str | None = None
     skip_unreadable: bool = False
     batch_s: float = 180.0
     minimum_s: float = 0.3
@@ -184,6 +188,22 @@ def encode_text(text: str, tokens: Sequence[str], word_delimiter: str) -> list[i
         raise ConfigError(f"text {text!r} has the character {error} that the token table lacks") from error
 
 
+def load_rooms(folder: Path, store: ClipStore) -> list[Waveform]:
+    """The recorded impulse responses in a folder and the folders in it, ready to convolve with.
+
+    Raises:
+        ConfigError: There are none, or one is silent.
+    """
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise ConfigError(f"room_dir {folder} has no recordings of impulse responses")
+    rooms = [prepare_response(to_float(clip)) for clip in store.load("rooms", paths)]
+    for path, room in zip(paths, rooms, strict=True):
+        if room.size == 0:
+            raise ConfigError(f"{path}: the impulse response is silent")
+    return rooms
+
+
 class Dataset:
     """The training set: yields batch number n, n + 1, ... for ever.
 
@@ -256,6 +276,7 @@ class Dataset:
         if config.noise_dir and not noise_paths:
             raise ConfigError(f"noise_dir {data_dir / config.noise_dir} has no recordings (*.opus)")
         self.noise = [to_float(clip) for clip in store.load("noise", noise_paths)] if noise_paths else []
+        self.rooms = load_rooms(data_dir / config.room_dir, store) if config.room_dir else []
         self.tokens = {token: i for i, token in enumerate(tokens)}
         self.word_delimiter = word_delimiter
         self.transcribed = [bool(u.text) for u in self.utterances]
@@ -324,11 +345,13 @@ class Dataset:
         frames_per_s = self.frontend.sample_rate / self.frontend.hop_length
         for item in items:
             waveform, ids, starts_s = self.join(item, rng)
-            retimed, speed = self.config.augmentation.retime(waveform, rng)
+            retimed, speed = self.config.augmentation.retime(waveform, self.frontend.sample_rate, rng)
             if self.lesson.clean:
                 clean.append(log_mel(retimed, self.frontend))
             for view in views:
-                damaged = self.config.augmentation.damage(retimed, self.frontend.sample_rate, self.noise, rng)
+                damaged = self.config.augmentation.damage(
+                    retimed, self.frontend.sample_rate, self.noise, rng, self.rooms
+                )
                 frames = log_mel(damaged, self.frontend)
                 view.append(self.config.augmentation.features(frames, frames_per_s, rng))
             token_ids.append(ids)
@@ -473,7 +496,7 @@ class Dataset:
             [
                 log_mel(
                     self.config.augmentation.waveform(
-                        to_float(self.clips[i]), self.frontend.sample_rate, self.noise, rng
+                        to_float(self.clips[i]), self.frontend.sample_rate, self.noise, rng, self.rooms
                     ),
                     self.frontend,
                 )

@@ -196,10 +196,11 @@ def build(cls: type[T], table: dict[str, Any], where: str) -> T:
 def convert(hint: Any, value: Any, where: str) -> Any:
     """Converts a TOML value to the type of its field."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, Union):  # an optional part: `false` turns it off
+    if origin in (types.UnionType, Union):  # an optional part: `false` turns it off, `true` on with its defaults
         if value is False:
             return None
-        return convert(next(a for a in arguments if a is not type(None)), value, where)
+        part = next(a for a in arguments if a is not type(None))
+        return convert(part, {} if value is True and dataclasses.is_dataclass(part) else value, where)
     if hint is Any:
         return value
     if dataclasses.is_dataclass(hint) and isinstance(value, dict):

@@ -1,8 +1,12 @@
 """Augmentation: each transform does what it says, and only that, from its generator alone."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
+from edgeasr.errors import ConfigError
 from edgeasr.train.augment import (
     Augmentation,
     Gain,
@@ -11,6 +15,7 @@ from edgeasr.train.augment import (
     SpecAugment,
     Speed,
     coloured_noise,
+    one_transform,
     room_impulse_response,
     root_mean_square,
 )
@@ -98,3 +103,52 @@ def test_tiny_clips_pass(size):
         assert waveform.dtype == np.float32
         assert np.isfinite(waveform).all()
     assert everything.features(np.zeros((0, 80), np.float32), 100.0, rng()).shape == (0, 80)
+
+
+def test_what_is_off_draws_nothing():
+    """The clips of a recipe do not change when there are more transforms to choose from."""
+    clip, noise = tone(), [tone(0.3, 90.0)]
+    random, expected = rng(7), rng(7)
+    heard = Augmentation().waveform(clip, RATE, noise, random)
+    speed, _ = Speed()(clip, expected)
+    assert np.array_equal(heard, Gain()(Noise()(Room()(speed, RATE, expected), noise, expected), expected))
+    assert random.random() == expected.random()
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Augmentation), ids=lambda field: field.name)
+def test_each_transform_is_reached_and_serialisable(field):
+    one = one_transform(field.name)
+    assert [f.name for f in dataclasses.fields(one) if getattr(one, f.name)] == [field.name]
+    if field.name != "voice":  # which needs an optional package
+        clip = tone() + 0.01 * rng().standard_normal(RATE).astype(np.float32)
+        heard = one.waveform(clip, RATE, [tone(0.3, 90.0)], rng(1))
+        frames = one.features(rng().standard_normal((100, 80)).astype(np.float32), 100.0, rng(1))
+        assert not np.array_equal(heard, clip) or not np.array_equal(frames, rng().standard_normal((100, 80)))
+    table = {key: value or False for key, value in dataclasses.asdict(one).items()}
+    listed = json.loads(json.dumps(table))  # as TOML has lists, too
+    build = pytest.importorskip("edgeasr.train.recipe").build
+    assert build(Augmentation, listed, "test") == one
+    assert getattr(build(Augmentation, {field.name: True}, "test"), field.name) is not None
+    assert getattr(build(Augmentation, {field.name: False}, "test"), field.name) is None
+
+
+def test_one_transform_takes_its_settings_from_an_augmentation():
+    one = one_transform("speed", Augmentation(speed=Speed(probability=0.1, maximum=1.5)))
+    assert one.speed == Speed(probability=1.0, maximum=1.5)
+    with pytest.raises(ConfigError, match="'echo'"):
+        one_transform("echo")
+
+
+@pytest.mark.parametrize(
+    ("cls", "fields"),
+    [
+        (Speed, {"minimum": 0.0}),
+        (Gain, {"maximum_db": 3.0}),
+        (Noise, {"minimum_snr_db": 40.0}),
+        (Noise, {"coloured_share": -0.1}),
+        (Room, {"maximum_distance_m": 0.0}),
+    ],
+)
+def test_what_cannot_work_is_refused(cls, fields):
+    with pytest.raises(ConfigError, match=next(iter(fields))):
+        cls(**fields)
