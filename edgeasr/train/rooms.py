@@ -91,8 +91,8 @@ def shoebox_impulse_response(sample_rate: int, rt60_s: float, distance_m: float,
     for band, decay_s in enumerate(decays_s):
         absorbed = 1 - np.exp(-0.161 * volume / (surface * decay_s))
         reflected = min(MOST_REFLECTION, float(np.sqrt(1 - absorbed)))
-        response = np.bincount(samples, reflected**reflections / distances_m, minlength=num_samples)[:num_samples]
-        response = _with_tail(response, noise, num_early, decay_s, sample_rate)
+        early = np.bincount(samples, reflected**reflections / distances_m, minlength=num_samples)[:num_samples]
+        response = _with_tail(early.astype(np.float64), noise, num_early, decay_s, sample_rate)
         share = (1.0 if band == 0 else edges[band]) - edges[band + 1]
         spectrum += share * np.fft.rfft(response, n_fft)
     whole: FloatArray = np.fft.irfft(spectrum, n_fft)[:num_samples]

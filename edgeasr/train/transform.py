@@ -83,7 +83,7 @@ def shape_spectrum(waveform: Waveform, sample_rate: int, gain: Callable[[FloatAr
         return waveform
     # A tenth of a second of silence, so that the end does not ring into the beginning.
     n_fft = fft_length(waveform.size + sample_rate // 10)
-    spectrum = np.fft.rfft(waveform, n_fft) * gain(np.fft.rfftfreq(n_fft, 1 / sample_rate))
+    spectrum = np.fft.rfft(waveform, n_fft) * gain(np.fft.rfftfreq(n_fft, 1 / sample_rate).astype(np.float64))
     shaped: Waveform = np.fft.irfft(spectrum, n_fft)[: waveform.size].astype(np.float32)
     return shaped
 
