@@ -36,12 +36,11 @@ import soxr
 from edgeasr.cli.common import fail, positive
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import ConfigError, EdgeAsrError, MissingDependencyError
+from edgeasr.train.clips import write_clip
 from edgeasr.train.evaluate import normaliser
 from edgeasr.waveform import Waveform
 
 SAMPLE_RATE = 16_000
-# Opus as in the recorded training data: about 14 kbit/s. libsndfile counts from 256 kbit/s (0) down to 6 kbit/s (1).
-OPUS_COMPRESSION_LEVEL = 1 - (14_000 - 6_000) / 250_000
 PEAK = 0.7
 
 # kal16's mean pitch in Hz; the other voices of flite take a factor.
@@ -299,13 +298,7 @@ def speak(clip: Clip) -> float | None:
         peak = float(np.abs(waveform).max(initial=0.0))
         if peak < 1e-3:
             return None
-        clip.path.parent.mkdir(exist_ok=True)
-        partial = clip.path.with_name(f"{clip.path.stem}.partial{clip.path.suffix}")
-        options = {"format": "OGG", "subtype": "OPUS", "compression_level": OPUS_COMPRESSION_LEVEL}
-        soundfile.write(
-            partial, waveform * (PEAK / peak), SAMPLE_RATE, **(options if clip.path.suffix == ".opus" else {})
-        )
-        partial.replace(clip.path)
+        write_clip(clip.path, waveform * (PEAK / peak), SAMPLE_RATE)
     return float(soundfile.info(clip.path).duration)
 
 

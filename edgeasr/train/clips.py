@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 from edgeasr.audio import open_audio
@@ -23,6 +24,8 @@ logger = logging.getLogger(__name__)
 PCM_SCALE = 32768.0
 # What a file is decoded to that only ffmpeg can read; all others keep their own sample rate.
 FFMPEG_SAMPLE_RATE = 16_000
+# libsndfile counts from 256 kbit/s (0) down to 6 kbit/s (1).
+OPUS_COMPRESSION_LEVEL = 1 - (14_000 - 6_000) / 250_000
 NO_SOUND = "it holds no sound"
 
 
@@ -124,6 +127,15 @@ def read_audio(path: Path) -> tuple[Waveform, int]:
             return waveform, reader.sample_rate
     except AudioFormatError as error:
         raise AudioFormatError(f"{path}: {error}") from error
+
+
+def write_clip(path: Path, waveform: Waveform, sample_rate: int) -> None:
+    """Writes a clip whole or not at all, by the suffix: FLAC, or Opus of about 14 kbit/s as in the training data."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    options = {"format": "OGG", "subtype": "OPUS", "compression_level": OPUS_COMPRESSION_LEVEL}
+    soundfile.write(partial, waveform, sample_rate, **(options if path.suffix == ".opus" else {}))
+    partial.replace(path)
 
 
 def resample(waveform: Waveform, input_rate: int, output_rate: int) -> Waveform:

@@ -26,6 +26,7 @@ from edgeasr.train.clips import ClipStore, to_float
 from edgeasr.train.losses import SoftLabels
 from edgeasr.train.manifest import Utterance, read_manifest
 from edgeasr.train.rooms import prepare_response
+from edgeasr.train.splice import Splice, SpliceSource
 from edgeasr.train.targets import Part, Targets
 
 logger = logging.getLogger(__name__)
@@ -68,6 +69,7 @@ class DataConfig:
     # So many epochs go from short to long; none for a student that is trained already.
     curriculum_epochs: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
+    splice: Splice | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,6 +281,13 @@ class Dataset:
         self.rooms = load_rooms(data_dir / config.room_dir, store) if config.room_dir else []
         self.tokens = {token: i for i, token in enumerate(tokens)}
         self.word_delimiter = word_delimiter
+        self.timed = [
+            SpliceSource(clip=number, words=u.words, speaker=u.speaker)
+            for number, u in enumerate(self.utterances)
+            if u.words
+        ]
+        if config.splice and not self.timed:
+            raise ConfigError("splice needs word times, and no clip has any: tools/align_words.py finds them")
         self.transcribed = [bool(u.text) for u in self.utterances]
         self.durations_s = np.array([clip.size / frontend.sample_rate for clip in self.clips])
 
@@ -342,9 +351,13 @@ class Dataset:
         clean: list[NDArray[np.float32]] = []
         token_ids: list[list[int]] = []
         parts: list[list[Part]] = []
+        transcribed: list[bool] = []
         frames_per_s = self.frontend.sample_rate / self.frontend.hop_length
         for item in items:
-            waveform, ids, starts_s = self.join(item, rng)
+            spliced = self.splice(item, rng)
+            waveform, ids, starts_s = spliced or self.join(item, rng)
+            # The teacher has nothing to say of a sentence that it has never heard.
+            clips = [] if spliced else item
             retimed, speed = self.config.augmentation.retime(waveform, self.frontend.sample_rate, rng)
             if self.lesson.clean:
                 clean.append(log_mel(retimed, self.frontend))
@@ -358,12 +371,12 @@ class Dataset:
             parts.append(
                 [
                     Part(clip=clip, start_s=start / speed, speed=speed)
-                    for clip, start in zip(item, starts_s, strict=True)
+                    for clip, start in zip(clips, starts_s, strict=True)
                 ]
             )
+            transcribed.append(bool(spliced) or self.transcribed[item[0]])
         features = [frames for view in views for frames in view]
         token_ids, parts = token_ids * len(views), parts * len(views)
-        transcribed = [self.transcribed[item[0]] for item in items] * len(views)
         longest = max(f.shape[0] for f in features)
         padded_length = -(-longest // self.chunk_frames) * self.chunk_frames
         lengths = [f.shape[0] for f in features]
@@ -372,7 +385,7 @@ class Dataset:
             feature_lengths=torch.tensor(lengths),
             token_ids=torch.tensor([i for ids in token_ids for i in ids], dtype=torch.int64),
             token_lengths=torch.tensor([len(ids) for ids in token_ids]),
-            transcribed=torch.tensor(transcribed),
+            transcribed=torch.tensor(transcribed * len(views)),
             audio_s=sum(lengths) * self.frontend.hop_length / self.frontend.sample_rate,
             teacher=None if self.targets is None else self.ask(self.targets, parts, lengths, padded_length),
             clean=self.pad(clean, padded_length) if clean else None,
@@ -436,7 +449,7 @@ class Dataset:
         ids: list[list[int]] = []
         weights: list[float] = []
         for row, row_parts in enumerate(parts):
-            if self.transcribed[row_parts[0].clip] and not self.lesson.read_all:
+            if not row_parts or (self.transcribed[row_parts[0].clip] and not self.lesson.read_all):
                 continue
             if any(part.clip in self.lesson.left_out for part in row_parts):
                 continue
@@ -487,6 +500,22 @@ class Dataset:
             ids += self.token_ids[clip]
         starts_s = [start / self.frontend.sample_rate for start in starts]
         return (parts[0] if len(parts) == 1 else np.concatenate(parts)), ids, starts_s
+
+    def splice(self, item: Sequence[int], rng: np.random.Generator) -> tuple[Waveform, list[int], list[float]] | None:
+        """A sentence made of words of other clips, no longer than the clips of an item; None to leave the item.
+
+        Returns:
+            As `join`, without beginnings of clips.
+        """
+        if self.config.splice is None:
+            return None
+        num_samples = sum(self.clips[clip].size for clip in item)
+        made = self.config.splice(
+            num_samples, self.timed, lambda clip: to_float(self.clips[clip]), self.frontend.sample_rate, rng
+        )
+        if made is None:
+            return None
+        return made[0], [self.tokens[c] for c in made[1].replace(" ", self.word_delimiter)], []
 
     def feature_statistics(self, num_clips: int = 500) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Mean and standard deviation per mel bin over a sample of augmented clips."""

@@ -2,7 +2,7 @@
 
 A manifest is a JSON Lines file: one object a line with `id`, `audio` (path relative to the manifest's folder),
 `duration_s`, `text` (lower case, words separated by single spaces; null where unknown) and, where known, `speaker`,
-`age`, `gender`, and `label` where the clip is one of a set of commands.
+`age`, `gender`, `label` where the clip is one of a set of commands, and `words`, a list of `[word, start_s, end_s]`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgeasr.errors import ConfigError
 
@@ -34,6 +34,14 @@ FIELDS: dict[str, tuple[tuple[type, ...], str]] = {
 }
 
 
+class TimedWord(NamedTuple):
+    """A word of a transcript, and when it is said, in seconds from the beginning of the clip."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class Utterance:
     """One clip: where its sound is and what is said in it."""
@@ -47,6 +55,7 @@ class Utterance:
     age: int | None = None
     gender: str | None = None
     label: str | None = None
+    words: tuple[TimedWord, ...] | None = None
 
 
 def data_dir() -> Path:
@@ -104,4 +113,26 @@ def _utterance(row: Any, folder: Path, corpus: str) -> Utterance:
         age=row.get("age"),
         gender=row.get("gender"),
         label=row.get("label"),
+        words=_words(row),
     )
+
+
+def _words(row: dict[str, Any]) -> tuple[TimedWord, ...] | None:
+    """The word times of a line, None where there are none.
+
+    Raises:
+        ValueError: They are not the words of the text, or not in order.
+    """
+    listed = row.get("words")
+    if listed is None:
+        return None
+    try:
+        words = tuple(TimedWord(str(text), float(start_s), float(end_s)) for text, start_s, end_s in listed)
+    except (TypeError, ValueError):
+        raise ValueError(f"'words' must be a list of [word, start_s, end_s], got {listed!r}") from None
+    if [word.text for word in words] != (row["text"] or "").split():
+        raise ValueError("'words' are not the words of 'text'")
+    times_s = [time_s for word in words for time_s in (word.start_s, word.end_s)]
+    if times_s != sorted(times_s) or (times_s and times_s[0] < 0):
+        raise ValueError(f"the times of 'words' go backwards: {listed!r}")
+    return words
