@@ -28,7 +28,8 @@ NO_DATA = "the data folder is not here (EDGEASR_DATA)"
 NO_GPU = "needs a GPU"
 NO_KENLM = "KenLM is not installed"
 NO_TRANSFORMERS = "transformers is not installed"
-EXPECTED_SKIPS = (NO_DATA, NO_GPU, NO_KENLM, NO_TRANSFORMERS)
+NO_PYWORLD = "pyworld is not installed"
+EXPECTED_SKIPS = (NO_DATA, NO_GPU, NO_KENLM, NO_TRANSFORMERS, NO_PYWORLD)
 
 
 @pytest.fixture(scope="session", autouse=True)
