@@ -38,7 +38,7 @@ COMMANDS = {
     "report": "show the curves, error rates and cost of a training run",
     "export": "write the bundle of a trained student",
     "tune": "fit the weights of the search on transcribed clips",
-    "evaluate": "measure error rates and speed of bundles and peers",
+    "evaluate": "measure error rates, speed and more of bundles, students and peers",
     "calibrate": "make a bundle's confidences probabilities, and measure them",
 }
 

@@ -63,17 +63,19 @@ def resampled_sums(strata: Sequence[FloatArray], *, resamples: int = RESAMPLES, 
     return total
 
 
-def p_value(differences: FloatArray) -> float:
+def p_value(differences: FloatArray, num_units: int) -> float:
     """Two-sided p value of a paired difference: how often resamples put the difference on the other side of 0, twice.
 
     The smallest share is that of one resample more than there are (Davison and Hinkley 1997, section 4.2.3): a finite
-    number of draws proves nothing impossible.
+    number of draws proves nothing impossible. Nor do few units: if two equal systems differ on n of them, all n speak
+    for the same one in 2 of 2 ** n cases, however often they are drawn, and no p value is smaller than that.
 
     Args:
         differences: (resamples,) what the resampled units give.
+        num_units: Clips, or speakers, on which the systems differ.
     """
     others = min(np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0))
-    return min(1.0, 2 * (1 + others) / (1 + len(differences)))
+    return min(1.0, max(2 * (1 + others) / (1 + len(differences)), 2.0 ** (1 - num_units)))
 
 
 def relative_change(ours: float, theirs: float, resampled: FloatArray | None) -> Interval | None:

@@ -555,13 +555,13 @@ def compare(system: SystemResult, base: SystemResult, *, by_speaker: bool = Fals
             by_set[POOLED] = heard
         for name, mine in by_set.items():
             theirs = [by_clip[_clip(result)] for result in mine]
-            sums = resampled_sums(_strata([mine, theirs], by_speaker), seed=seed)
-            wer, relative_wer, wer_p = _paired(
-                _words(mine), _words(theirs), None if sums is None else sums[:, [0, 1, 4, 5]]
-            )
-            cer, relative_cer, cer_p = _paired(
-                _characters(mine), _characters(theirs), None if sums is None else sums[:, [2, 3, 6, 7]]
-            )
+            strata = _strata([mine, theirs], by_speaker)
+            sums = resampled_sums(strata, seed=seed)
+            units = np.concatenate(strata)
+            differing = [int(np.count_nonzero(units[:, column] != units[:, column + 4])) for column in (0, 2)]
+            in_words, in_characters = (None, None) if sums is None else (sums[:, [0, 1, 4, 5]], sums[:, [2, 3, 6, 7]])
+            wer, relative_wer, wer_p = _paired(_words(mine), _words(theirs), in_words, differing[0])
+            cer, relative_cer, cer_p = _paired(_characters(mine), _characters(theirs), in_characters, differing[1])
             differences.append(
                 Difference(
                     set_name=name,
@@ -582,7 +582,7 @@ def _clip(result: Result) -> tuple[str, str, str]:
 
 
 def _paired(
-    ours: ErrorCounts, theirs: ErrorCounts, sums: FloatArray | None
+    ours: ErrorCounts, theirs: ErrorCounts, sums: FloatArray | None, num_units: int
 ) -> tuple[Interval, Interval | None, float | None]:
     """Difference, relative difference and p value of two error rates.
 
@@ -590,6 +590,7 @@ def _paired(
         ours: Of one system.
         theirs: Of the other.
         sums: (resamples, 4) errors and length of the one, errors and length of the other.
+        num_units: Clips, or speakers, on which they differ.
     """
     if sums is None:
         return (
@@ -602,7 +603,7 @@ def _paired(
     return (
         Interval.of(ours.rate - theirs.rate, difference),
         relative_change(ours.rate, theirs.rate, rates),
-        p_value(difference),
+        p_value(difference, num_units),
     )
 
 

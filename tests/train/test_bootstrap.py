@@ -69,19 +69,25 @@ def permutation_p(differences: np.ndarray) -> float:
 def test_p_values_are_those_of_all_resamples(differences):
     units = np.array(differences, float)
     sums = resampled_sums([units[:, None]])
-    assert p_value(sums[:, 0]) == pytest.approx(exact_p(units), abs=0.03)
+    assert p_value(sums[:, 0], 99) == pytest.approx(exact_p(units), abs=0.03)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.4, 0.8, 1.6])
 def test_p_values_agree_with_a_permutation_test(shift):
     units = np.random.default_rng(5).normal(size=14)
     units += shift - units.mean()
-    assert p_value(resampled_sums([units[:, None]])[:, 0]) == pytest.approx(permutation_p(units), abs=0.05)
+    assert p_value(resampled_sums([units[:, None]])[:, 0], 14) == pytest.approx(permutation_p(units), abs=0.05)
 
 
 def test_the_smallest_p_value_is_that_of_the_draws():
-    assert p_value(np.ones(RESAMPLES)) == pytest.approx(2 / (RESAMPLES + 1))
-    assert p_value(np.zeros(RESAMPLES)) == 1.0
+    assert p_value(np.ones(RESAMPLES), 99) == pytest.approx(2 / (RESAMPLES + 1))
+    assert p_value(np.zeros(RESAMPLES), 99) == 1.0
+
+
+@pytest.mark.parametrize("num_units", [1, 2, 5])
+def test_few_units_that_agree_prove_no_more_than_all_swaps(num_units):
+    units = np.arange(1.0, num_units + 1)
+    assert p_value(np.ones(RESAMPLES), num_units) == permutation_p(units)
 
 
 def test_relative_changes():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from xml.etree import ElementTree
 
 import pytest
 
 from edgeasr.train.bootstrap import Interval
-from edgeasr.train.charts import Curve, bars, curves, ticks
+from edgeasr.train.charts import Curve, bars, curves, matrix, ticks
 
 
 @pytest.mark.parametrize(
@@ -46,3 +47,21 @@ def test_bars_have_values_and_intervals() -> None:
     assert all(f">{value}<" in svg for value in ("10.0", "5.0", "20.0", "0.0", "one", "two", "a", "b"))
     assert svg.count('stroke="black"') == 2
     ElementTree.fromstring(bars("title", "%", {}))
+
+
+def test_long_names_do_not_lie_over_one_another() -> None:
+    groups = {f"a set with a long name {n}": {"one": Interval(value=1.0)} for n in range(3)}
+    root = ElementTree.fromstring(bars("title", "%", groups))
+    places = sorted(float(e.get("x", 0)) for e in root.iter() if (e.text or "").startswith("a set"))
+    assert all(b - a > 6 * len("a set with a long name 0") for a, b in itertools.pairwise(places))
+    assert float(root.get("width", 0)) > places[-1]
+
+
+def test_a_matrix_has_its_counts_and_marks_the_diagonal() -> None:
+    svg = matrix("title", ["a", "<b>"], ["a", "<b>", "(none)"], [[3, 1, 0], [0, 0, 2]])
+    root = ElementTree.fromstring(svg)
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["title", "a", "<b>", "(none)", "a", "3", "1", "<b>", "2"]
+    fields = [(e.get("fill"), e.get("fill-opacity")) for e in root.iter() if e.get("fill-opacity")]
+    assert fields[0] == ("#1f6fb0", "0.787") and [colour for colour, _ in fields[1:]] == ["#b0561f"] * 2
+    ElementTree.fromstring(matrix("title", [], [], []))
