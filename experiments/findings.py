@@ -64,12 +64,14 @@ def compare(ours: Sequence[Run], theirs: Sequence[Run], condition: str) -> Chang
     """Compares an arm with its base."""
     seeds = {run.seed for run in ours} & {run.seed for run in theirs}
     pair = [[run for run in runs if run.seed in seeds] for runs in (ours, theirs)]
-    sums = resampled_sums(_strata(pair, condition))
+    strata = _strata(pair, condition)
+    sums = resampled_sums(strata)
+    differing = sum(int(np.count_nonzero(units[:, 0] != units[:, 2])) for units in strata)
     rates = [rate(runs, condition) for runs in pair]
     both = None if sums is None else np.stack([sums[:, 0] / sums[:, 1], sums[:, 2] / sums[:, 3]], 1)
     return Change(
         relative=relative_change(rates[0], rates[1], both),
-        p=None if both is None else p_value(both[:, 0] - both[:, 1]),
+        p=None if both is None else p_value(both[:, 0] - both[:, 1], differing),
         worse=tuple(
             name
             for name in _sets(ours)
