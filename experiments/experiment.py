@@ -21,9 +21,10 @@ from typing import Any
 from edgeasr.errors import ConfigError
 from edgeasr.train.conditions import CLEAN, Condition
 from edgeasr.train.evaluate import Result, find_sets, measure, normaliser
-from edgeasr.train.loop import train
+from edgeasr.train.loop import make_dataset, train
 from edgeasr.train.manifest import data_dir
 from edgeasr.train.recipe import Recipe, build
+from edgeasr.train.run_log import read_sessions
 from edgeasr.train.teacher import CHECKPOINT
 from edgeasr.train.transcriber import StudentTranscriber
 
@@ -150,7 +151,10 @@ class Run:
         seed: The seed.
         key: Of the recipe and the start; another one is another run.
         updates: How many.
-        wall_s: Seconds on the clock that training took, in the session that ended it.
+        wall_s: Seconds on the clock that training took, all its sessions together.
+        cpu_s: CPU time of it.
+        heard_h: Hours of sound that it heard.
+        prepare_s: Seconds on the clock before it: clips were decoded and the teacher listened, if that was new.
         transcribed_h: So much of what it heard has transcripts, in hours.
         clips: What was counted.
     """
@@ -160,6 +164,9 @@ class Run:
     key: str
     updates: int
     wall_s: float
+    cpu_s: float
+    heard_h: float
+    prepare_s: float
     transcribed_h: float
     clips: tuple[Clip, ...]
 
@@ -322,8 +329,10 @@ def run(
         on_run(f"{experiment.name}: {planned.arm.name}, seed {planned.seed} ({number} of {len(plans)})")
         run_dir = places.work / "runs" / f"{_slug(experiment.name)}-{_slug(planned.arm.name)}-{planned.seed}-{key}"
         begun_s = time.monotonic()
+        make_dataset(planned.recipe, places.data, places.cache)
+        prepare_s = time.monotonic() - begun_s
         learn(planned.recipe, run_dir=run_dir, initial=start)
-        wall_s = time.monotonic() - begun_s
+        sessions = read_sessions(run_dir)
         sets = sets or find_sets(places.data, scale.sets, normalise, limit=scale.limit)
         conditions = [Condition.parse(text) for text in experiment.conditions]
         measured = measure(
@@ -334,7 +343,10 @@ def run(
             seed=planned.seed,
             key=key,
             updates=planned.recipe.optimizer.steps,
-            wall_s=round(wall_s, 1),
+            wall_s=round(sum(session["wall_s"] for session in sessions), 1),
+            cpu_s=round(sum(session["cpu_s"] for session in sessions), 1),
+            heard_h=round(sum(session["heard_s"] for session in sessions) / 3600, 3),
+            prepare_s=round(prepare_s, 1),
             transcribed_h=round(_transcribed_h(planned.recipe, places.data), 3),
             clips=tuple(map(_count, measured.results)),
         )

@@ -93,7 +93,7 @@ def section(experiment: Experiment, scale: Scale, runs: Sequence[Run], command: 
     by_arm = {arm.name: [run for run in runs if run.arm == arm.name] for arm in experiment.arms}
     first = _name(experiment.conditions[0])
     parts = [f"## {experiment.title}", experiment.question.strip(), f"```sh\n{command}\n```"]
-    rows = [["", *_sets(runs), POOLED, "against", "minutes"]]
+    rows = [["", *_sets(runs), POOLED, "against", "hours heard", "minutes"]]
     for arm in experiment.arms:
         mine = by_arm[arm.name]
         base = experiment.base_of(arm)
@@ -103,6 +103,7 @@ def section(experiment: Experiment, scale: Scale, runs: Sequence[Run], command: 
                 *(_spread(mine, first, name) for name in _sets(runs)),
                 _spread(mine, first, POOLED),
                 f"{base.name}: {_told(compare(mine, by_arm[base.name], first))}" if base else "",
+                f"{sum(run.heard_h for run in mine) / len(mine):.1f}",
                 f"{sum(run.wall_s for run in mine) / len(mine) / 60:.1f}",
             ]
         )
@@ -120,12 +121,14 @@ def section(experiment: Experiment, scale: Scale, runs: Sequence[Run], command: 
     parts += [f"![{shown}]({path})" for shown, path in charts.items()]
     verdicts = [_verdict(arm, base, by_arm, first) for arm in experiment.arms if (base := experiment.base_of(arm))]
     parts.append("\n".join(f"- {verdict}" for verdict in verdicts))
+    listening = sum(run.prepare_s for run in runs) / 60
     seeds = len({run.seed for run in runs})
     counts = sorted({run.updates for run in runs})
     updates = " or ".join(f"{count:,}" for count in counts)
     parts.append(
         f"{len(runs)} runs of {updates} updates from one start, scale `{scale.name}`, "
-        f"{seeds} seed{'s' if seeds > 1 else ''}; minutes are those of training, on the clock."
+        f"{seeds} seed{'s' if seeds > 1 else ''}. Hours and minutes, on the clock, are those of a run. Before it "
+        f"clips are decoded and the teacher listens, once: {listening:.1f} minutes for all runs together."
     )
     return "\n\n".join(parts) + "\n"
 
@@ -200,7 +203,7 @@ def _percent(found: Interval) -> Interval:
 
 def _told(change: Change) -> str:
     if change.relative is None or change.p is None:
-        return "no errors to compare"
+        return "too little to compare"
     found = change.relative
     between = "" if found.low is None or found.high is None else f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
     return f"{100 * found.value:+.1f} %{between}, p = {change.p:.3f}"
@@ -210,7 +213,7 @@ def _verdict(arm: Arm, base: Arm, by_arm: Mapping[str, Sequence[Run]], condition
     change = compare(by_arm[arm.name], by_arm[base.name], condition)
     pair = f"**{arm.name}** against {base.name}"
     if change.relative is None or change.p is None:
-        return f"{pair}: there are no errors to compare."
+        return f"{pair}: too little to compare."
     if change.p >= SIGNIFICANT:
         return f"{pair}: no difference that these sets could show (p = {change.p:.2f})."
     size = abs(100 * change.relative.value)

@@ -283,7 +283,7 @@ def make_dataset(recipe: Recipe, data_dir: Path, cache_dir: Path, on_progress: P
         data_dir=data_dir,
         cache_dir=cache_dir,
         seed=recipe.seed,
-        unlabelled=bool(recipe.losses.taught),
+        unlabelled=bool(recipe.losses.taught or recipe.losses.average),
     )
     if recipe.teacher is not None and recipe.losses.taught:
         dataset.targets = ask_teacher(

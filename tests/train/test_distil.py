@@ -166,6 +166,16 @@ temperature = 2
 """
 
 
+def test_a_student_teaches_itself_without_transcripts(taught_recipe, taught_data, tmp_path):
+    text = taught_recipe.read_text().replace("steps = 8", "steps = 2")
+    taught_recipe.write_text(text[: text.index("[teacher]")] + OWN)
+    dataset = make_dataset(read_recipe(taught_recipe), taught_data, tmp_path / "cache")
+    assert dataset.transcribed.count(False) == 3
+    places = {"data_dir": taught_data, "cache_dir": tmp_path / "cache", "num_threads": 1}
+    train(read_recipe(taught_recipe), run_dir=tmp_path / "run", **places)
+    assert all(np.isfinite(line["norm"]) for line in metrics(tmp_path / "run") if "loss" in line)
+
+
 def test_a_student_teaches_itself(tone_recipe, tone_data, tmp_path):
     """By the average of its weights, which hears the clean clips, and by its last head; no teacher, nothing kept."""
     tone_recipe.write_text(tone_recipe.read_text().replace("steps = 8", "steps = 3") + OWN)
