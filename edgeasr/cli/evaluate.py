@@ -192,7 +192,7 @@ def run(args: argparse.Namespace) -> int:
     several = [
         ("commands", evaluation.label_table()),
         ("differences, paired", evaluation.comparison_table()),
-        ("latency", evaluation.cost_table() if args.latency else []),
+        ("cost", evaluation.cost_table() if args.latency else []),
     ]
     tables += [(heading, table) for heading, table in several if len(table) > 1]
     if args.confusions:

@@ -76,6 +76,7 @@ def evaluation_lines(evaluation: Mapping[str, Any], set_names: Mapping[str, str]
     lines.append(f"Intervals: {intervals['level']:.0%}, bootstrap by {intervals['resampled']}.")
     for title, key in (("Word error rate, %", "wer_percent"), ("Character error rate, %", "cer_percent")):
         lines += ["", f"### {title}", "", *rate_table(systems, key, set_names)]
+    lines += command_lines(systems)
     lines += [
         "",
         "### Resources",
@@ -107,6 +108,20 @@ def rate_table(systems: Sequence[Mapping[str, Any]], key: str, set_names: Mappin
         label = f"{name}: {set_names[name]}" if name in set_names else name
         lines.append(f"| {label} | {row['clips']} | {' | '.join(cells)} |")
     return lines
+
+
+def command_lines(systems: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Accuracy and F1 of sets of commands; nothing where there is none."""
+    rows = [
+        f"| {name} | {system['name']} | {shown(row['accuracy_percent'])} | {shown(row['macro_f1_percent'])} | "
+        f"{row['none_percent']:.1f} |"
+        for system in systems
+        for name, row in system.get("labels", {}).items()
+    ]
+    if not rows:
+        return []
+    header = ["| set | system | accuracy % | macro F1 % | no command % |", "|---|---|---|---|---|"]
+    return ["", "### Commands", "", *header, *rows]
 
 
 def group_table(system: Mapping[str, Any], grouping: str) -> list[str]:

@@ -55,6 +55,19 @@ def test_an_evaluation_goes_into_the_bundle(data, bundle_dir):
     assert "--model bundle --decoder greedy" in text
 
 
+def test_a_card_tells_how_commands_fare(data, bundle_dir):
+    manifest = data / "speech" / "tones.dev.jsonl"
+    rows = [json.loads(line) for line in manifest.read_text().splitlines()]
+    labelled = [row | {"text": text, "label": text} for row, text in zip(rows, ("on", "off", "on"), strict=True)]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in labelled))
+    arguments = ["evaluate", "dev", "--data", str(data), "--model", str(bundle_dir), "--closed"]
+    assert main([*arguments, "--card", str(bundle_dir)]) == 0
+    figures = verify_bundle(bundle_dir).card["evaluation"]["systems"][0]["labels"]["tones.dev"]
+    text = (bundle_dir / "README.md").read_text()
+    assert f"| tones.dev | tiny int8 closed | {figures['accuracy_percent']['value']:.1f} (" in text
+    assert "labels" not in figures and text.count("### Commands") == 1
+
+
 def test_an_evaluation_of_another_bundle_is_refused(bundle_dir):
     before = (bundle_dir / "config.json").read_bytes()
     with pytest.raises(BundleError, match="no figures"):

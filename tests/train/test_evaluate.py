@@ -405,7 +405,7 @@ def test_the_command_with_commands_conditions_latency_and_a_report(data, command
     assert len(labels["labels"]) == 4 and labels["none_percent"] == 0
     assert labels["accuracy_percent"]["value"] in (0, 33.333, 66.667, 100)
     assert "labels" in system["conditions"]["5 dB"] and system["latency"]["clips"] == 2
-    assert "commands\n" in printed and "latency\n" in printed
+    assert "commands\n" in printed and "cost\n" in printed
     page = files["r.html"].read_text()
     assert "edgeasr evaluate commands.test" in page and "--closed" in page and "<svg" in page
 

@@ -12,6 +12,9 @@ import soundfile
 from bundles import TINY
 
 from edgeasr import Recognizer
+from edgeasr.command import closed_decoder
+from edgeasr.config import CommandConfig
+from edgeasr.decoder import CtcBeamDecoder
 from edgeasr.errors import AudioFormatError, ConfigError, MissingDependencyError
 from edgeasr.train import transcriber
 from edgeasr.train.clips import read_audio, resample
@@ -21,6 +24,7 @@ from edgeasr.train.transcriber import (
     LiveTranscriber,
     StudentTranscriber,
     WordTranscriber,
+    closed_grammar,
     load_bundle,
     peer_loader,
 )
@@ -59,6 +63,21 @@ def test_a_closed_bundle_hears_the_sentences_alone(samples_dir):
     assert system.transcribe(waveform, sample_rate) in sentences
     with pytest.raises(ConfigError, match="the sentences of the sets"):
         load_bundle(TINY, sentences=["قف"])
+
+
+def test_a_closed_search_corrects_letters_of_any_script():
+    letters = sorted(set("خلفأمام"))
+    tokens = ["<blank>", "|", *letters, "ق"]
+    # Each frame says a letter, with a blank after it: the last is a wrong one, and the right one far behind.
+    rows = np.full((6, len(tokens)), -9.0, np.float32)
+    for frame, letter in zip((0, 2, 4), "خلق", strict=True):
+        rows[frame, tokens.index(letter)] = 0.0
+        rows[frame + 1, 0] = 0.0
+    rows -= np.log(np.exp(rows).sum(axis=1, keepdims=True))
+    greedy = CtcBeamDecoder(tokens, word_delimiter="|")
+    closed = closed_decoder(tokens, closed_grammar(["خلف", "أمام"]), CommandConfig(), blank_id=0, word_delimiter="|")
+    assert greedy.decode(rows)[0].text == "خلق"
+    assert closed.decode(rows)[0].text == "خلف"
 
 
 @pytest.fixture
