@@ -101,11 +101,13 @@ def read_checkpoint(path: Path, device: torch.device) -> dict[str, Any]:
     return checkpoint
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> Iterator[str]:
+def differences(before: Any, now: Any, where: str = "") -> Iterator[str]:
     """Tells which values of a recipe are others than they were; keys that only one of the two knows do not count."""
-    for key in sorted(before.keys() & now.keys()):
-        old, new = before[key], now[key]
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            yield from differences(old, new, f"{where}{key}.")
-        elif old != new:
-            yield f"{where}{key} was {old!r}, is {new!r}"
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in sorted(before.keys() & now.keys()):
+            yield from differences(before[key], now[key], f"{where}.{key}" if where else key)
+    elif isinstance(before, tuple) and isinstance(now, tuple) and len(before) == len(now):
+        for place, (old, new) in enumerate(zip(before, now, strict=True)):
+            yield from differences(old, new, f"{where}[{place}]")
+    elif before != now:
+        yield f"{where} was {before!r}, is {now!r}"

@@ -7,8 +7,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeasr.errors import ConfigError  # noqa: E402
-from edgeasr.train import loop  # noqa: E402
-from edgeasr.train.checkpoint import CHECKPOINT  # noqa: E402
+from edgeasr.train.checkpoint import CHECKPOINT, differences  # noqa: E402
 from edgeasr.train.loop import learning_rate, train  # noqa: E402
 from edgeasr.train.recipe import OptimizerConfig, read_recipe  # noqa: E402
 from edgeasr.train.run_log import METRICS  # noqa: E402
@@ -17,33 +16,6 @@ from edgeasr.train.run_log import METRICS  # noqa: E402
 def metrics(run_dir):
     lines = [json.loads(line) for line in (run_dir / METRICS).read_text().splitlines()]
     return {line["step"]: line["loss"] for line in lines if "loss" in line}, lines
-
-
-class KilledError(Exception):
-    pass
-
-
-def test_a_killed_run_goes_on_bit_for_bit(tone_recipe, tone_data, tmp_path, monkeypatch):
-    recipe = read_recipe(tone_recipe)
-    places = {"data_dir": tone_data, "cache_dir": tmp_path / "cache", "num_threads": 1}
-    straight = train(recipe, run_dir=tmp_path / "straight", **places)
-
-    def killed_at_step_five(config, step):
-        if step == 5:
-            raise KilledError
-        return learning_rate(config, step)
-
-    with monkeypatch.context() as patch, pytest.raises(KilledError):
-        patch.setattr(loop, "learning_rate", killed_at_step_five)
-        train(recipe, run_dir=tmp_path / "killed", **places)
-    resumed = train(recipe, run_dir=tmp_path / "killed", **places)
-
-    losses, lines = metrics(tmp_path / "straight")
-    assert sorted(losses) == list(range(1, 9))
-    assert metrics(tmp_path / "killed")[0] == losses
-    assert any("cer tones.train" in line for line in lines)
-    for name, value in straight.state_dict().items():
-        assert torch.equal(value, resumed.state_dict()[name]), name
 
 
 def test_it_learns(tone_recipe, tone_data, tmp_path):
@@ -61,6 +33,30 @@ def test_a_checkpoint_of_another_student_is_refused(tone_recipe, tone_data, tmp_
     assert (tmp_path / CHECKPOINT).exists()
     tone_recipe.write_text(tone_recipe.read_text().replace("dim = 24", "dim = 16"))
     with pytest.raises(ConfigError, match="another shape"):
+        train(read_recipe(tone_recipe), **places)
+
+
+def test_a_recipe_that_has_changed_since_is_told(tone_recipe, tone_data, tmp_path, caplog):
+    places = {"run_dir": tmp_path, "data_dir": tone_data, "cache_dir": tmp_path / "cache", "num_threads": 1}
+    text = tone_recipe.read_text()
+    tone_recipe.write_text(text.replace("steps = 8", "steps = 1"))
+    train(read_recipe(tone_recipe), **places)
+    tone_recipe.write_text(
+        text.replace("steps = 8", "steps = 2").replace('train.jsonl" }', 'train.jsonl", repeat = 2 }')
+    )
+    train(read_recipe(tone_recipe), **places)
+    assert (
+        "the recipe has changed since step 1: data.sources[0].repeat was 1.0, is 2.0; optimizer.steps was 1, is 2"
+        in (caplog.text)
+    )
+    # Keys that have come since do not count.
+    assert list(differences({"a": ({"b": 1},)}, {"a": ({"b": 1, "c": 2},), "d": 3})) == []
+
+
+def test_a_damaged_checkpoint_is_told(tone_recipe, tone_data, tmp_path):
+    places = {"run_dir": tmp_path, "data_dir": tone_data, "cache_dir": tmp_path / "cache", "num_threads": 1}
+    (tmp_path / CHECKPOINT).write_bytes(b"PK\x03\x04 cut short")
+    with pytest.raises(ConfigError, match=r"checkpoint\.pt is damaged"):
         train(read_recipe(tone_recipe), **places)
 
 
