@@ -70,6 +70,7 @@ class Experiment:
         title: The heading.
         question: What is asked, and how.
         arms: Two or more; the first is the base.
+        recipe: What it changes in the scale's recipe for all arms, but not for their start.
         seeds: Each arm is trained once with each.
         start_hours: So much transcribed speech has the run from which all arms start; None for all there is.
         conditions: How the sets are heard: `clean`, `10dB`, ...
@@ -80,6 +81,7 @@ class Experiment:
     title: str
     question: str
     arms: tuple[Arm, ...]
+    recipe: Table = field(default_factory=dict)
     seeds: tuple[int, ...] = (1,)
     start_hours: float | None = None
     conditions: tuple[str, ...] = (CLEAN,)
@@ -259,7 +261,8 @@ def plan(experiment: Experiment, scale: Scale, places: Places, start: Path) -> l
     }
     for seed in experiment.seeds[: scale.seeds]:
         for arm in experiment.arms:
-            table = overlay(scale.recipe, {"teacher": teacher} if arm.teacher else {})
+            table = overlay(scale.recipe, experiment.recipe)
+            table = overlay(table, {"teacher": teacher} if arm.teacher else {})
             table = overlay(table, {**arm.recipe, "name": f"{experiment.name}, {arm.name}", "seed": seed})
             table = _with_sources(table, arm.hours, arm.unlabelled, scale, places)
             recipe = build(Recipe, table, where=f"{experiment.name}: {arm.name}")

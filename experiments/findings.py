@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from experiment import Arm, Experiment, Run, Scale
 
 from edgeasr.train.bootstrap import FloatArray, Interval, p_value, relative_change, resampled_sums
 from edgeasr.train.charts import Curve, bars, curves
-from edgeasr.train.conditions import CLEAN
+from edgeasr.train.conditions import CLEAN, Condition
 
 SIGNIFICANT = 0.05
 POOLED = "all sets"
@@ -187,7 +186,7 @@ def _sets(runs: Sequence[Run]) -> list[str]:
 
 def _name(condition: str) -> str:
     """What results call a condition."""
-    return re.sub(r"(\d)dB", r"\1 dB", condition)
+    return Condition.parse(condition).name
 
 
 def _spread(runs: Sequence[Run], condition: str, set_name: str) -> str:
