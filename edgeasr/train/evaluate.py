@@ -542,14 +542,22 @@ def _strata(systems: Sequence[Sequence[Result]], by_speaker: bool) -> list[Float
 def compare(system: SystemResult, base: SystemResult, *, by_speaker: bool = False, seed: int = 0) -> list[Difference]:
     """The differences of two systems on each set and on all together, clip by clip: `system` beside `base`.
 
+    They are compared in the conditions that both have heard.
+
     Raises:
-        ConfigError: They did not recognise the same clips.
+        ConfigError: They did not recognise the same clips, or not in the same condition.
     """
-    by_clip = {_clip(result): result for result in base.results}
-    if len(by_clip) != len(base.results) or by_clip.keys() != {_clip(result) for result in system.results}:
-        raise ConfigError(f"{system.name} and {base.name} cannot be compared: they recognised different clips")
+    ours, theirs_by_condition = (split(s.results, lambda result: result.condition) for s in (system, base))
+    by_clip = {_clip(result): result for heard in theirs_by_condition.values() for result in heard}
+    shared = [condition for condition in ours if condition in theirs_by_condition]
+    for condition in shared or ours:
+        heard = theirs_by_condition.get(condition, [])
+        clips = {_clip(result) for result in heard}
+        if len(clips) != len(heard) or clips != {_clip(result) for result in ours[condition]}:
+            raise ConfigError(f"{system.name} and {base.name} cannot be compared: they recognised different clips")
     differences = []
-    for condition, heard in split(system.results, lambda result: result.condition).items():
+    for condition in shared:
+        heard = ours[condition]
         by_set = split(heard, lambda result: result.set_name)
         if len(by_set) > 1:
             by_set[POOLED] = heard
@@ -629,7 +637,7 @@ def read_hypotheses(path: Path, sets: Sequence[EvaluationSet]) -> list[SystemRes
     """Reads the systems of an earlier run, as far as they recognised clips of these sets.
 
     Raises:
-        ConfigError: The file is missing or damaged, or has no clip of these sets.
+        ConfigError: The file is missing or damaged, or a system has not recognised just the clips of these sets.
     """
     clips = {(s.name, utterance.id): utterance for s in sets for utterance in s.utterances}
     systems: dict[str, list[Result]] = {}
@@ -655,4 +663,11 @@ def read_hypotheses(path: Path, sets: Sequence[EvaluationSet]) -> list[SystemRes
             raise ConfigError(f"{path}:{number}: not a line of hypotheses: {error!r}") from error
     if not systems:
         raise ConfigError(f"{path} has no clip of {', '.join(s.name for s in sets)}")
+    for name, results in systems.items():
+        for condition, heard in split(results, lambda result: result.condition).items():
+            if len(heard) != len(clips):  # told now: clips that others lack cannot be compared
+                raise ConfigError(
+                    f"{path}: {name!r} ({condition}) has {len(heard)} results for the {len(clips)} clips of "
+                    f"{', '.join(s.name for s in sets)}"
+                )
     return [SystemResult(name=name, results=tuple(results)) for name, results in systems.items()]

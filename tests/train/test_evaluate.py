@@ -314,6 +314,24 @@ def test_other_clips_cannot_be_compared(data):
         compare(measured(data), measured(data, names=["books.dev"]))
 
 
+def test_systems_are_compared_in_the_conditions_that_both_have_heard(data):
+    clean = measured(data, names=["books.dev"])
+    noisy = replace(clean, results=tuple(replace(r, condition="10 dB") for r in clean.results))
+    both = replace(clean, results=clean.results + noisy.results)
+    for system, base in ((both, clean), (clean, both), (both, noisy)):
+        assert len(compare(system, base)) == 1
+    assert compare(both, noisy)[0].condition == "10 dB"
+    with pytest.raises(ConfigError, match="recognised different clips"):
+        compare(clean, noisy)
+
+
+def test_hypotheses_of_fewer_clips_are_told_before_anything_is_measured(data, tmp_path):
+    system = measured(data, names=["books.dev"])
+    write_hypotheses(tmp_path / "h.jsonl", [replace(system, results=system.results[1:])])
+    with pytest.raises(ConfigError, match=r"'cheat' \(clean\) has 3 results for the 4 clips of books\.dev"):
+        read_hypotheses(tmp_path / "h.jsonl", find_sets(data, ["books.dev"], ENGLISH))
+
+
 def test_hypotheses_are_kept(data, tmp_path):
     system = measured(data, lambda text: text.upper() + "!")
     write_hypotheses(tmp_path / "h.jsonl", [system])
