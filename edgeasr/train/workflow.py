@@ -1,11 +1,12 @@
-"""The steps from speech to a bundle, as the commands of the same names run them: label, distil, train, export.
+"""The steps from speech to a bundle, as the commands of these names run them: label, distil, train, evaluate, export.
 
 Each takes a recipe - read, or as a file or a name - and goes on where it was interrupted. With the defaults a run lies
 in `runs/NAME`, and what can be made again in `cache`.
 
 Example:
-    >>> from edgeasr.train.workflow import export, train  # doctest: +SKIP
+    >>> from edgeasr.train.workflow import evaluate, export, train  # doctest: +SKIP
     >>> train("my-recipe.toml")  # doctest: +SKIP
+    >>> evaluate("my-recipe.toml").rate_table(0)  # doctest: +SKIP
     >>> export("my-recipe.toml").path  # doctest: +SKIP
     PosixPath('runs/my-recipe/bundle')
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from os.path import relpath
 from pathlib import Path
@@ -26,17 +27,21 @@ from edgeasr.files import write_whole
 from edgeasr.train import loop
 from edgeasr.train.checkpoint import CHECKPOINT
 from edgeasr.train.clips import ClipStore
+from edgeasr.train.conditions import CLEAN, Condition
 from edgeasr.train.dataset import Dataset, Source
 from edgeasr.train.distil import ReadingLoss
 from edgeasr.train.ensemble import ask_teacher
-from edgeasr.train.evaluate import find_sets, normaliser
+from edgeasr.train.evaluate import find_sets, measure, normaliser
+from edgeasr.train.evaluation_report import Evaluation
 from edgeasr.train.export import export_bundle, load_student
 from edgeasr.train.label import UNREADABLE, Labelled, SentenceIndex, fault_of, read_vocabulary
+from edgeasr.train.labels import label_texts
 from edgeasr.train.manifest import data_dir as default_data_dir
 from edgeasr.train.manifest import read_manifest
 from edgeasr.train.recipe import Recipe, find_recipe, read_recipe
 from edgeasr.train.student import Student
 from edgeasr.train.teacher import load_teacher
+from edgeasr.train.transcriber import StudentTranscriber
 
 RUNS = Path("runs")
 CACHE = Path("cache")
@@ -237,6 +242,61 @@ def train(
         on_progress=on_progress,
         on_step=on_step,
     )
+
+
+def evaluate(
+    recipe: Recipe | Path | str,
+    sets: Sequence[str] = (),
+    *,
+    run_dir: Path | None = None,
+    data_dir: Path | None = None,
+    decoder: str | None = None,
+    lm: Path | None = None,
+    closed: bool = False,
+    conditions: Sequence[str] = (CLEAN,),
+    num_threads: int = 1,
+    on_progress: loop.Progress | None = None,
+) -> Evaluation:
+    """Measures the student of a recipe's run, in PyTorch; the command measures other systems beside it.
+
+    Args:
+        recipe: The recipe that it is trained with.
+        sets: Names of sets, or paths of manifests; none for the recipe's evaluation sets.
+        run_dir: The run's folder; None for `runs/NAME`.
+        data_dir: Where the manifests are; None for the folder of the environment.
+        decoder: `greedy` or `beam`; None for greedy, without a language model.
+        lm: The file of a language model for the beam search.
+        closed: Only the sentences of the sets can be said.
+        conditions: How clips are heard, such as `10dB`: see `Condition.parse`.
+        num_threads: Of torch.
+        on_progress: Told how many seconds of sound are done, of how many.
+
+    Returns:
+        Error rates with intervals, labels, confusions: tables, JSON, and sections of a page. Its memory and times are
+        those of this process, whatever else it has done.
+
+    Raises:
+        ConfigError: There is no checkpoint, no set, or no such condition.
+        AudioFormatError: A clip cannot be read.
+    """
+    recipe, data = open_recipe(recipe), data_dir or default_data_dir()
+    names = list(sets) or [str(data / manifest) for manifest in recipe.evaluation.manifests]
+    if not names:
+        raise ConfigError(f"the recipe {recipe.name} has no evaluation manifests: name the sets to evaluate on")
+    heard = [Condition.parse(name, odd=True) for name in conditions]
+    normalise = normaliser(recipe.release.language)
+    chosen = find_sets(data, names, normalise)
+    utterances = [utterance for s in chosen for utterance in s.utterances]
+    load = partial(
+        StudentTranscriber,
+        run_folder(recipe, run_dir),
+        decoder=decoder,
+        lm=lm,
+        num_threads=num_threads,
+        sentences=sorted({normalise(utterance.text or "") for utterance in utterances}) if closed else (),
+    )
+    system = measure(load, chosen, normalise, on_progress, conditions=heard, data=data)
+    return Evaluation([system], labels=label_texts(utterances, normalise))
 
 
 def export(

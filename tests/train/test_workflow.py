@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import types
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,9 @@ from edgeasr.cli.progress import LogAbove, ProgressBar  # noqa: E402
 from edgeasr.errors import ConfigError, MissingDependencyError  # noqa: E402
 from edgeasr.train import workflow  # noqa: E402
 from edgeasr.train.loop import StepReport  # noqa: E402
-from edgeasr.train.recipe import read_recipe  # noqa: E402
+from edgeasr.train.recipe import EvaluationConfig, read_recipe  # noqa: E402
 from edgeasr.train.run_log import DEV, METRICS, RECIPE, TENSORBOARD, read_sessions  # noqa: E402
+from edgeasr.train.student import Student  # noqa: E402
 
 MANIFEST = "speech/tones.train.jsonl"
 
@@ -63,6 +65,30 @@ def test_the_page_on_training_from_clips_to_text(tone_data, tmp_path, monkeypatc
     shown = capsys.readouterr().out
     assert "mine.dev" in shown and "mine int8" in shown and "mine PyTorch" in shown
     assert main(["transcribe", rows[0]["audio"], "--model", bundle]) == 0
+
+
+def test_a_student_is_evaluated_by_its_recipe(tone_recipe, tone_data, tmp_path):
+    rows = [json.loads(line) for line in (tone_data / MANIFEST).read_text().splitlines()[:3]]
+    manifest = tmp_path / "few.dev.jsonl"
+    few = [row | {"audio": str(tone_data / "speech" / row["audio"])} for row in rows]
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in few))
+    recipe = replace(read_recipe(tone_recipe), evaluation=EvaluationConfig(manifests=(str(manifest),)))
+    (tmp_path / "run").mkdir()
+    torch.manual_seed(0)
+    checkpoint = {"step": 3, "recipe": asdict(recipe), "average": Student(recipe.student).state_dict()}
+    torch.save(checkpoint, tmp_path / "run" / "checkpoint.pt")
+    places = {"run_dir": tmp_path / "run", "data_dir": tone_data}
+    heard = []
+    found = workflow.evaluate(
+        recipe, conditions=["clean", "room0.3"], on_progress=lambda *seconds: heard.append(seconds), **places
+    )
+    assert found.systems[0].name == "run PyTorch float32 greedy"
+    assert [row[:2] for row in found.rate_table(0)[1:]] == [("clean", "few.dev"), ("room 0.3 s", "few.dev")]
+    assert len(heard) == 6 and heard[-1][0] == pytest.approx(heard[-1][1])
+    closed = workflow.evaluate(tone_recipe, [str(manifest)], closed=True, **places).systems[0]
+    assert {r.hypothesis for r in closed.results} <= {r.reference for r in closed.results}
+    with pytest.raises(ConfigError, match="no evaluation manifests"):
+        workflow.evaluate(replace(recipe, evaluation=EvaluationConfig()), **places)
 
 
 LABEL = """
