@@ -88,7 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME",
         help="how clips are heard: clean, 10dB (recorded noise at this ratio), room0.5 (a simulated room of this "
-        "reverberation time in seconds), room0.5+10dB; may be repeated (default: clean)",
+        "reverberation time in seconds), room0.5+10dB, and each with +denoise behind it; may be repeated (default: "
+        "clean)",
     )
     what.add_argument(
         "--latency", type=positive, metavar="N", help="also feed N clips of each set piece by piece, and take the time"

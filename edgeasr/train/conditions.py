@@ -1,4 +1,4 @@
-"""How clips are heard: as they are, with recorded noise, in a simulated room. A clip is damaged alike in every run."""
+"""How clips are heard: as they are, or with recorded noise, in a simulated room, denoised; alike in every run."""
 
 from __future__ import annotations
 
@@ -28,17 +28,20 @@ class Condition:
         odd: Which half of the noise recordings: every other one, from the first or from the second on. What is fitted
             with one half is measured with the other.
         rt60_s: In a room of this reverberation time, up to 4 m away from the microphone; None: without.
+        denoised: Whether a denoiser comes before the recogniser (`edgeasr.train.denoise`).
     """
 
     snr_db: float | None = None
     odd: bool = False
     rt60_s: float | None = None
+    denoised: bool = False
 
     @property
     def name(self) -> str:
         """What tables call it."""
         parts = [] if self.rt60_s is None else [f"room {self.rt60_s:g} s"]
         parts += [] if self.snr_db is None else [f"{self.snr_db:g} dB"]
+        parts += ["denoised"] if self.denoised else []
         return ", ".join(parts) or CLEAN
 
     @classmethod
@@ -46,23 +49,27 @@ class Condition:
         """A condition from its short form.
 
         Args:
-            text: `clean`, `10dB`, `room0.5` or `room0.5+10dB`.
+            text: `clean`, `10dB`, `room0.5` or `room0.5+10dB`; with `+denoise` behind it, denoised.
             odd: See the class.
 
         Raises:
             ConfigError: It is none of these.
 
         Example:
-            >>> Condition.parse("room0.5+10dB").name
-            'room 0.5 s, 10 dB'
+            >>> Condition.parse("room0.5+10dB+denoise").name
+            'room 0.5 s, 10 dB, denoised'
         """
-        found = re.fullmatch(r"(?:room(?P<room>\d+\.?\d*))?(?:(?(room)\+)(?P<snr>-?\d+\.?\d*)db)?", text.lower())
-        if text != CLEAN and (not text or found is None or not float(found["room"] or 1) > 0):
-            raise ConfigError(f"no condition {text!r}: expected clean, 10dB, room0.5 or room0.5+10dB")
-        if text == CLEAN or found is None:
-            return cls(odd=odd)
+        sound = text.lower().removesuffix("+denoise")
+        found = re.fullmatch(r"(?:room(?P<room>\d+\.?\d*))?(?:(?(room)\+)(?P<snr>-?\d+\.?\d*)db)?", sound)
+        if sound != CLEAN and (not sound or found is None or not float(found["room"] or 1) > 0):
+            raise ConfigError(
+                f"no condition {text!r}: expected clean, 10dB, room0.5 or room0.5+10dB, or one of them with +denoise"
+            )
+        denoised = sound != text.lower()
+        if sound == CLEAN or found is None:
+            return cls(odd=odd, denoised=denoised)
         snr_db, rt60_s = (None if found[name] is None else float(found[name]) for name in ("snr", "room"))
-        return cls(snr_db=snr_db, odd=odd, rt60_s=rt60_s)
+        return cls(snr_db=snr_db, odd=odd, rt60_s=rt60_s, denoised=denoised)
 
 
 class Recordings(Sequence[Waveform]):
@@ -109,7 +116,7 @@ def damage(waveform: Waveform, sample_rate: int, condition: Condition, *, clip: 
     Args:
         waveform: (num_samples,) float32.
         sample_rate: Of the waveform, in Hz. Compare systems at one: it bounds what noise there is.
-        condition: How it is heard; first comes the room, then the noise.
+        condition: How it is heard; first comes the room, then the noise, then the denoiser.
         clip: The clip's id, which everything is drawn by.
         data: The data folder; its `noise` holds the recorded noise.
 
@@ -117,6 +124,7 @@ def damage(waveform: Waveform, sample_rate: int, condition: Condition, *, clip: 
         ConfigError: There is no noise where noise is asked for.
     """
     from edgeasr.train.augment import Noise, Room
+    from edgeasr.train.denoise import denoise
 
     if condition.rt60_s is not None:
         room = Room(probability=1.0, minimum_rt60_s=condition.rt60_s, maximum_rt60_s=condition.rt60_s)
@@ -127,7 +135,7 @@ def damage(waveform: Waveform, sample_rate: int, condition: Condition, *, clip: 
         )
         recordings = Recordings(noise_paths(data, odd=condition.odd), sample_rate)
         waveform = noise(waveform, recordings, _draws(f"{clip} {condition.snr_db:g}"))
-    return waveform
+    return denoise(waveform, sample_rate) if condition.denoised else waveform
 
 
 def _draws(seed: str) -> np.random.Generator:

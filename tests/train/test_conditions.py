@@ -8,6 +8,7 @@ import soundfile
 
 from edgeasr.errors import ConfigError
 from edgeasr.train.conditions import Condition, Recordings, damage, noise_paths
+from edgeasr.train.denoise import denoise
 
 RATE = 16000
 SPEECH = np.random.default_rng(0).standard_normal(RATE).astype(np.float32) * 0.1
@@ -32,6 +33,8 @@ def data(tmp_path_factory):
         ("-2.5db", Condition(snr_db=-2.5), "-2.5 dB"),
         ("room0.5", Condition(rt60_s=0.5), "room 0.5 s"),
         ("room0.5+10dB", Condition(rt60_s=0.5, snr_db=10.0), "room 0.5 s, 10 dB"),
+        ("10dB+denoise", Condition(snr_db=10.0, denoised=True), "10 dB, denoised"),
+        ("clean+denoise", Condition(denoised=True), "denoised"),
     ],
 )
 def test_short_forms(text, condition, name):
@@ -40,7 +43,9 @@ def test_short_forms(text, condition, name):
     assert Condition.parse(text, odd=True).odd
 
 
-@pytest.mark.parametrize("text", ["", "10", "room", "room0", "10dB+room0.5", "room0.5 10dB", "room0.510dB", "+10dB"])
+@pytest.mark.parametrize(
+    "text", ["", "10", "room", "room0", "10dB+room0.5", "room0.5 10dB", "room0.510dB", "+10dB", "+denoise"]
+)
 def test_what_is_no_condition(text):
     with pytest.raises(ConfigError, match="no condition"):
         Condition.parse(text)
@@ -74,3 +79,9 @@ def test_the_halves_of_the_noise_are_apart(data):
     np.testing.assert_array_equal(recordings[1:][0], recordings[1])
     with pytest.raises(ConfigError, match="too few recordings of noise"):
         damage(SPEECH, RATE, Condition(snr_db=5.0), clip="a", data=data / "nowhere")
+
+
+def test_the_denoiser_comes_last(data):
+    noisy = damage(SPEECH, RATE, Condition(snr_db=5.0), clip="a", data=data)
+    denoised = damage(SPEECH, RATE, Condition(snr_db=5.0, denoised=True), clip="a", data=data)
+    assert np.array_equal(denoised, denoise(noisy, RATE)) and not np.array_equal(denoised, noisy)
