@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import re
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +155,14 @@ def test_one_transform_takes_its_settings_from_an_augmentation():
 def test_what_cannot_work_is_refused(cls, fields):
     with pytest.raises(ConfigError, match=next(iter(fields))):
         cls(**fields)
+
+
+def test_the_docs_explain_each_transform_and_their_recipe_works():
+    recipe, dataset = (pytest.importorskip(f"edgeasr.train.{name}") for name in ("recipe", "dataset"))
+    docs = (Path(__file__).parents[2] / "docs" / "augmentation.md").read_text()
+    for field in dataclasses.fields(Augmentation):
+        assert f"\n| `{field.name}` |" in docs
+    tables = [tomllib.loads(block) for block in re.findall(r"```toml\n(.*?)```", docs, re.DOTALL)]
+    data = recipe.build(dataset.DataConfig, {**tables[0]["data"], **tables[1]}, "docs")
+    assert data.augmentation.tempo.maximum == 1.3 and data.augmentation.speed is None
+    assert data.augmentation.codec is not None and data.splice is not None
