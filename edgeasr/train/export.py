@@ -97,7 +97,7 @@ def export_bundle(
         fuse(path, model_path)
         return write_bundle(
             bundle_dir,
-            name=recipe.name,
+            name=recipe.release.name or recipe.name,
             version=recipe.release.version,
             language=recipe.release.language,
             licence=recipe.release.licence,
@@ -108,7 +108,7 @@ def export_bundle(
             ),
             model=model,
             model_path=model_path,
-            readme=f"# {recipe.name}\n\n{recipe.release.description}\n",
+            readme=f"# {recipe.release.name or recipe.name}\n\n{recipe.release.description}\n",
             card={
                 "parameters": sum(p.numel() for p in student.parameters()),
                 "trained_on": recipe.release.trained_on,

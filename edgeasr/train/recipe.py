@@ -85,8 +85,9 @@ class EvaluationConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ReleaseConfig:
-    """What the bundle of this recipe's student says of itself."""
+    """What the bundle of this recipe's student says of itself; its name is the recipe's if none is given."""
 
+    name: str = ""
     version: str = "1"
     language: str = "en"
     licence: str = "Apache-2.0"

@@ -1,5 +1,7 @@
 """Export: the graph computes what the student computes, chunk by chunk, and the runtime reads the bundle."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,8 @@ def test_a_trained_run_exports_and_transcribes(tone_recipe, tone_data, tmp_path)
     del checkpoint["recipe"]["student"]["full_attention"]
     torch.save(checkpoint, tmp_path / "old.pt")
     assert load_student(tmp_path / "old.pt", recipe)[1] == step
-    export_bundle(student, recipe, tmp_path / "bundle")
+    assert export_bundle(student, recipe, tmp_path / "bundle").name == recipe.name
+    named = replace(recipe, release=replace(recipe.release, name="other"))
+    assert export_bundle(student, named, tmp_path / "named").name == "other"
     transcript = Recognizer(tmp_path / "bundle").transcribe(tone_data / "speech" / "0.flac")
     assert transcript.duration > 0.1
