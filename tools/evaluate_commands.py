@@ -3,10 +3,11 @@
     python tools/evaluate_commands.py tune examples/coffee.grammar --write     # thresholds into the bundle
     python tools/evaluate_commands.py report examples/coffee.grammar           # orders, other speech, noise
 
-Clean and with recorded noise at 10 dB. `report` reads orders from a manifest with the `intent` and `slots` of each
-clip (`speech/coffee.test.jsonl`); an order is right when the intent and every slot equal the label, with none missing
-and none added. `tune` never hears a recorded order: it samples sentences of the grammar, has them spoken by synthetic
-voices (tools/synthesise_speech.py), and takes the other speech from a development set. Each uses one half of the noise.
+Clean and with recorded noise at 10 and 5 dB. `report` reads orders from a manifest with the `intent` and `slots` of
+each clip (`speech/coffee.test.jsonl`); an order is right when the intent and every slot equal the label, with none
+missing and none added. `tune` never hears a recorded order: it samples sentences of the grammar, has them spoken by
+synthetic voices (tools/synthesise_speech.py), and takes the other speech from a development set. Each uses one half of
+the noise.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder of the data ($EDGEASR_DATA, or ../shared/data)")
     parser.add_argument("--orders", default="coffee.test", metavar="SET", help="report: recorded orders (%(default)s)")
     parser.add_argument("--others", default="commonvoice.dev", metavar="SET", help="other speech (%(default)s)")
-    parser.add_argument("--snr", type=float, default=10.0, metavar="DB", help="of the noisy condition (%(default)g)")
+    parser.add_argument(
+        "--snr", type=float, nargs="+", default=[10.0, 5.0], metavar="DB", help="of the noisy conditions (10 and 5)"
+    )
     parser.add_argument("--count", type=positive, default=120, metavar="N", help="tune: synthetic orders (%(default)s)")
     parser.add_argument("--limit", type=positive, metavar="N", help="only the first N clips of each set")
     parser.add_argument("--cache", type=Path, default=Path("cache"), help="log-probs and clips go here (%(default)s)")
@@ -78,7 +81,7 @@ class Experiment:
     def __init__(self, args: argparse.Namespace) -> None:
         self.data: Path = args.data or data_dir()
         self.limit: int | None = args.limit
-        self.snr_db: float = args.snr
+        self.snrs_db: list[float] = args.snr
         self.others: str = args.others
         self.recognizer = load_recognizer(args)
         self.grammar = Grammar.from_file(args.grammar)
@@ -86,7 +89,7 @@ class Experiment:
 
     def conditions(self, odd: bool) -> list[Condition]:
         """Clean, and with noise; what is tuned with one half of the noise is measured with the other."""
-        return [Condition(odd=odd), Condition(snr_db=self.snr_db, odd=odd)]
+        return [Condition(odd=odd), *(Condition(snr_db=snr_db, odd=odd) for snr_db in self.snrs_db)]
 
     def other_speech(self) -> EvaluationSet:
         """What is said that is no order."""
