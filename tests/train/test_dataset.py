@@ -1,7 +1,7 @@
 """The dataset: plans, joins and batches follow from seed and number alone."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeasr.errors import AudioFormatError, ConfigError  # noqa: E402
+from edgeasr.train.augment import Augmentation, Tempo, one_transform  # noqa: E402
 from edgeasr.train.clips import ClipStore, to_float  # noqa: E402
 from edgeasr.train.dataset import Dataset, Source, encode_text  # noqa: E402
 from edgeasr.train.loop import BatchStream, make_dataset  # noqa: E402
@@ -129,3 +130,23 @@ def test_an_optional_source_may_be_missing(tone_recipe, tone_data, tmp_path, cap
     data = replace(recipe.data, sources=(replace(missing, optional=False),))
     with pytest.raises(ConfigError, match="not found"):
         make_dataset(replace(recipe, data=data), tone_data, tmp_path)
+
+
+def test_with_all_augmentation_on_batches_follow_from_their_numbers_alone(tone_recipe, tone_data, tmp_path):
+    names = [field.name for field in fields(Augmentation) if field.name != "voice"]  # which needs an optional package
+    transforms = {name: getattr(one_transform(name), name) for name in names}
+    recipe = read_recipe(tone_recipe)
+    data = replace(recipe.data, augmentation=Augmentation(**transforms), noise_dir=None, join_probability=0.0)
+    damaged = make_dataset(replace(recipe, data=data), tone_data, tmp_path)
+    straight = take(damaged.batches(0), 3)
+    assert equal(straight[2], take(damaged.batches(2), 1)[0])
+    assert all(batch.features.isfinite().all() for batch in straight)
+    # Where nothing else moves sounds, a clip is as much shorter as speed and tempo make it.
+    only = replace(
+        data, augmentation=Augmentation(tempo=Tempo(probability=1.0, minimum=1.25, maximum=1.25), speed=None)
+    )
+    fast, plain = (
+        make_dataset(replace(recipe, data=chosen), tone_data, tmp_path).collate([[0]], np.random.default_rng(0))
+        for chosen in (only, replace(only, augmentation=replace(only.augmentation, tempo=None)))
+    )
+    assert fast.audio_s == pytest.approx(plain.audio_s / 1.25, abs=0.02)
