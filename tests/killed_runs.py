@@ -13,10 +13,9 @@ from typing import Any
 import torch
 
 from edgeasr.train import checkpoint
-from edgeasr.train.checkpoint import CHECKPOINT
 from edgeasr.train.loop import train
 from edgeasr.train.recipe import read_recipe
-from edgeasr.train.run_log import METRICS, RunLog
+from edgeasr.train.run_log import CHECKPOINT, METRICS, RunLog
 
 # A server that has imported torch forks them, so that each starts in no time.
 _context = get_context("forkserver")

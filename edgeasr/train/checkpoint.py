@@ -13,6 +13,7 @@ import torch
 
 from edgeasr.errors import ConfigError
 from edgeasr.train.distil import Distiller
+from edgeasr.train.run_log import CHECKPOINT
 from edgeasr.train.student import Student
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from edgeasr.train.recipe import Recipe
 
 logger = logging.getLogger(__name__)
-
-CHECKPOINT = "checkpoint.pt"
 
 
 def save_checkpoint(

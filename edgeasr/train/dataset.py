@@ -211,7 +211,7 @@ class Dataset:
 
     Attributes:
         utterances: The clips that are trained on.
-        unreadable: Those that cannot be read, and why.
+        store: Where they are decoded; it knows which of them cannot be read, and why.
     """
 
     def __init__(
@@ -237,12 +237,13 @@ class Dataset:
         self.targets: Targets | None = None
         self.lesson = Lesson()
         self.delimiter_id = tokens.index(word_delimiter)
-        store = ClipStore(cache_dir, frontend.sample_rate)
+        self.tokens = {token: i for i, token in enumerate(tokens)}
+        self.word_delimiter = word_delimiter
+        self.store = ClipStore(cache_dir, frontend.sample_rate)
         self.utterances: list[Utterance] = []
         self.clips: list[NDArray[np.int16]] = []
         self.token_ids: list[list[int]] = []
         self.repeats: list[float] = []
-        self.unreadable: list[tuple[Utterance, str]] = []
         for source in config.sources:
             if source.optional and not (data_dir / source.manifest).is_file():
                 logger.warning("%s is not there and left out", data_dir / source.manifest)
@@ -252,35 +253,30 @@ class Dataset:
                 for u in labelled(source, data_dir)
                 if (u.text or (unlabelled and u.text is None)) and config.minimum_s <= u.duration_s <= config.maximum_s
             ]
-            clips = store.load(
+            # Before the clips are decoded, which may take minutes.
+            encoded = [self.encode_transcript(u, data_dir / source.manifest) for u in listed]
+            clips = self.store.load(
                 Path(source.manifest).stem, [u.audio for u in listed], skip_unreadable=config.skip_unreadable
             )
-            for utterance, clip in zip(listed, clips, strict=True):
-                if utterance.audio in store.unreadable:
-                    self.unreadable.append((utterance, store.unreadable[utterance.audio]))
-                    continue
-                self.utterances.append(utterance)
-                self.clips.append(clip)
-                self.repeats.append(source.repeat)
-                try:
-                    self.token_ids.append(encode_text(utterance.text or "", tokens, word_delimiter))
-                except ConfigError as error:
-                    raise ConfigError(f"{data_dir / source.manifest}: clip {utterance.id!r}: {error}") from error
+            readable = [place for place, u in enumerate(listed) if u.audio not in self.store.unreadable]
+            self.utterances += [listed[place] for place in readable]
+            self.clips += [clips[place] for place in readable]
+            self.token_ids += [encoded[place] for place in readable]
+            self.repeats += [source.repeat] * len(readable)
         if not self.clips:
             manifests = ", ".join(source.manifest for source in config.sources)
             raise ConfigError(
                 f"no clip to train on in {manifests}: none that can be read has a transcript and lasts "
                 f"{config.minimum_s:g} to {config.maximum_s:g} s"
             )
-        if self.unreadable:
-            logger.warning("%d clips cannot be read and are left out", len(self.unreadable))
         noise_paths = sorted((data_dir / config.noise_dir).glob("*.opus")) if config.noise_dir else []
         if config.noise_dir and not noise_paths:
             raise ConfigError(f"noise_dir {data_dir / config.noise_dir} has no recordings (*.opus)")
-        self.noise = [to_float(clip) for clip in store.load("noise", noise_paths)] if noise_paths else []
-        self.rooms = load_rooms(data_dir / config.room_dir, store) if config.room_dir else []
-        self.tokens = {token: i for i, token in enumerate(tokens)}
-        self.word_delimiter = word_delimiter
+        noise = self.store.load("noise", noise_paths, skip_unreadable=config.skip_unreadable) if noise_paths else []
+        self.noise = [to_float(clip) for clip in noise if clip.size]
+        self.rooms = load_rooms(data_dir / config.room_dir, self.store) if config.room_dir else []
+        if self.store.unreadable:
+            logger.warning("%d sound files cannot be read and are left out", len(self.store.unreadable))
         self.timed = [
             SpliceSource(clip=number, words=u.words, speaker=u.speaker)
             for number, u in enumerate(self.utterances)
@@ -290,6 +286,17 @@ class Dataset:
             raise ConfigError("splice needs word times, and no clip has any: tools/align_words.py finds them")
         self.transcribed = [bool(u.text) for u in self.utterances]
         self.durations_s = np.array([clip.size / frontend.sample_rate for clip in self.clips])
+
+    def encode_transcript(self, utterance: Utterance, manifest: Path) -> list[int]:
+        """The tokens of a clip's transcript; none if it has none.
+
+        Raises:
+            ConfigError: A character that the token table lacks; the message names the clip.
+        """
+        try:
+            return encode_text(utterance.text or "", tuple(self.tokens), self.word_delimiter)
+        except ConfigError as error:
+            raise ConfigError(f"{manifest}: clip {utterance.id!r}: {error}") from error
 
     def batches(self, first: int) -> Iterator[Batch]:
         """Yields batches from number `first` on."""

@@ -30,14 +30,13 @@ class DevelopmentSet:
     clips: tuple[NDArray[np.int16], ...]
 
 
-def development_sets(recipe: Recipe, data_dir: Path, cache_dir: Path) -> list[DevelopmentSet]:
-    """The sets that a recipe wants to be measured on; their clips are decoded now, if they are not in the cache.
+def development_sets(recipe: Recipe, data_dir: Path, store: ClipStore) -> list[DevelopmentSet]:
+    """The sets that a recipe wants to be measured on; their clips are decoded now, if the store does not have them yet.
 
     Raises:
         ConfigError: A manifest is missing or damaged, or has no transcripts.
         AudioFormatError: A clip cannot be read, and the recipe does not say to skip such clips.
     """
-    store = ClipStore(cache_dir, recipe.frontend.sample_rate)
     sets = []
     for manifest in recipe.evaluation.manifests:
         listed = [u for u in read_manifest(data_dir / manifest) if u.text]

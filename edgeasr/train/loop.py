@@ -21,7 +21,7 @@ import torch.distributed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
-from edgeasr.train.checkpoint import CHECKPOINT, load_checkpoint, load_weights, save_checkpoint
+from edgeasr.train.checkpoint import load_checkpoint, load_weights, save_checkpoint
 from edgeasr.train.cost import Meter
 from edgeasr.train.dataset import Batch, Dataset
 from edgeasr.train.development import development_sets, error_rates, evaluate
@@ -30,7 +30,7 @@ from edgeasr.train.ensemble import ask_teacher
 from edgeasr.train.losses import ctc_loss
 from edgeasr.train.recipe import OptimizerConfig, Recipe
 from edgeasr.train.report import write_report
-from edgeasr.train.run_log import RunLog, read_results, tensorboard_writer
+from edgeasr.train.run_log import CHECKPOINT, RunLog, read_results, tensorboard_writer
 from edgeasr.train.student import Student
 from edgeasr.train.teacher import load_teacher
 
@@ -107,7 +107,7 @@ def train(
     run_dir.mkdir(parents=True, exist_ok=True)
 
     dataset = make_dataset(recipe, data_dir, cache_dir, on_progress if rank == 0 else None)
-    dev_sets = development_sets(recipe, data_dir, cache_dir) if rank == 0 else []
+    dev_sets = development_sets(recipe, data_dir, dataset.store) if rank == 0 else []
     student = Student(recipe.student)
     mean, deviation = dataset.feature_statistics()
     student.feature_mean.copy_(torch.from_numpy(mean))
@@ -128,7 +128,7 @@ def train(
     model = nn.parallel.DistributedDataParallel(distiller) if world_size > 1 else distiller
     log = RunLog(run_dir, recipe, step=step, num_processes=world_size) if rank == 0 else None
     if log is not None:
-        log.unreadable(dataset.unreadable)
+        log.unreadable(dataset.store.unreadable)
     logger.info(
         "%s: %.2f M parameters, %d clips, %.1f h an epoch, from step %d of %d",
         recipe.name,

@@ -1,6 +1,6 @@
 """The report of a run: a page with its curves, error rates, confusions and cost, made of the run's files.
 
-It needs neither torch nor the data, and may be written while the run goes on.
+It does not need the data, and may be written while the run goes on.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgeasr.errors import ConfigError
 from edgeasr.train.charts import COLOURS, Curve, curves
 from edgeasr.train.evaluate import SystemResult
 from edgeasr.train.evaluation_report import Evaluation
 from edgeasr.train.page import Section, write_page
-from edgeasr.train.run_log import RECIPE, UNREADABLE, Measured, read_metrics, read_results, read_sessions
+from edgeasr.train.run_log import UNREADABLE, Measured, read_metrics, read_recipe_table, read_results, read_sessions
 from edgeasr.train.tables import Table
 
 REPORT = "report.html"
@@ -41,9 +40,7 @@ def write_report(run_dir: Path, path: Path | None = None) -> Path:
     Raises:
         ConfigError: There is no run in the folder, or the page's name has another ending.
     """
-    if not (run_dir / RECIPE).is_file():
-        raise ConfigError(f"no run in {run_dir}: it has no {RECIPE}")
-    recipe = json.loads((run_dir / RECIPE).read_text(encoding="utf-8"))
+    recipe = read_recipe_table(run_dir)
     metrics, sessions, measured = read_metrics(run_dir), read_sessions(run_dir), read_results(run_dir)
     step, steps = int(metrics[-1]["step"]) if metrics else 0, recipe["optimizer"]["steps"]
     state = "finished" if step >= steps else "not finished"
@@ -114,6 +111,7 @@ def development_section(name: str, measured: Measured | None) -> Section:
         "Intervals are 95 %, by a bootstrap that draws each utterance anew.",
         tables=[
             ("", evaluation.rate_table(0, ("gender", "age"))),
+            ("Speakers that are understood best and worst:", evaluation.speaker_table(0)),
             *evaluation.confusion_tables(0, MOST_CONFUSIONS),
         ],
     )
@@ -172,17 +170,16 @@ def energy_text(joules: float | None) -> str:
 
 
 def unreadable_sections(run_dir: Path) -> list[Section]:
-    """The clips that were left out, if there are any."""
+    """The sound files that were left out, if there are any."""
     path = run_dir / UNREADABLE
     if not path.is_file():
         return []
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    shown: Table = [("clip", "file", "reason")]
-    shown += [(row["id"], row["audio"], row["reason"]) for row in rows[:MOST_UNREADABLE]]
+    shown: Table = [("file", "reason"), *((row["audio"], row["reason"]) for row in rows[:MOST_UNREADABLE])]
     return [
         Section(
-            heading="Clips that cannot be read",
-            text=f"{len(rows)} clips were left out; `{UNREADABLE}` has them all.",
+            heading="Sound files that cannot be read",
+            text=f"{len(rows)} were left out; `{UNREADABLE}` has them all.",
             tables=[("", shown)],
         )
     ]

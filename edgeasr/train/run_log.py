@@ -5,7 +5,7 @@
 | `recipe.json` | the recipe, as it was read |
 | `metrics.jsonl` | a line for every few steps (losses, norm of the gradient, learning rate, seconds of sound heard per second) and for each evaluation on the way |
 | `cost.json` | for each session, from a start to its end or its death: steps, time, CPU time, sound heard, energy |
-| `unreadable.jsonl` | clips that were left out because they cannot be read |
+| `unreadable.jsonl` | sound files that were left out because they cannot be read |
 | `dev.json` | what the student made of each clip of the development sets when it was last asked |
 | `tensorboard/` | the metrics for TensorBoard, if the recipe wants it |
 | `report.html` | all this as a page, see `report.py` |
@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeasr.errors import MissingDependencyError
+from edgeasr.errors import ConfigError, MissingDependencyError
 from edgeasr.files import write_whole
 from edgeasr.train.cost import Cost
 from edgeasr.train.evaluate import Result, make_result
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CHECKPOINT = "checkpoint.pt"
 RECIPE = "recipe.json"
 METRICS = "metrics.jsonl"
 COST = "cost.json"
@@ -112,14 +113,35 @@ class RunLog:
         kept = {"step": step, "whole": whole, "clips": clips}
         write_whole(self._run_dir / DEV, json.dumps(kept, ensure_ascii=False, indent=0) + "\n")
 
-    def unreadable(self, clips: Sequence[tuple[Utterance, str]]) -> None:
-        """Lists the clips that were left out, with the reasons."""
-        rows = [{"id": u.id, "audio": str(u.audio), "reason": reason} for u, reason in clips]
+    def unreadable(self, reasons: Mapping[Path, str]) -> None:
+        """Lists the sound files that were left out, with the reasons."""
+        rows = [{"audio": str(path), "reason": reason} for path, reason in reasons.items()]
         if rows:
             text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             write_whole(self._run_dir / UNREADABLE, text)
         else:
             (self._run_dir / UNREADABLE).unlink(missing_ok=True)
+
+
+def read_recipe_table(run_dir: Path) -> dict[str, Any]:
+    """The recipe of a run, with all its keys. A run that was started before there was `recipe.json` has a checkpoint.
+
+    Raises:
+        ConfigError: There is no run in the folder.
+    """
+    path, checkpoint = run_dir / RECIPE, run_dir / CHECKPOINT
+    table: dict[str, Any]
+    if path.is_file():
+        table = json.loads(path.read_text(encoding="utf-8"))
+    elif checkpoint.is_file():
+        import torch
+
+        from edgeasr.train.checkpoint import read_checkpoint
+
+        table = read_checkpoint(checkpoint, torch.device("cpu"))["recipe"]
+    else:
+        raise ConfigError(f"no run in {run_dir}: it has no {RECIPE}")
+    return table
 
 
 def read_metrics(run_dir: Path) -> list[dict[str, float]]:

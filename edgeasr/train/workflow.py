@@ -25,7 +25,6 @@ from edgeasr.bundle import Bundle
 from edgeasr.errors import ConfigError
 from edgeasr.files import write_whole
 from edgeasr.train import loop
-from edgeasr.train.checkpoint import CHECKPOINT
 from edgeasr.train.clips import ClipStore
 from edgeasr.train.conditions import CLEAN, Condition
 from edgeasr.train.dataset import Dataset, Source
@@ -39,6 +38,7 @@ from edgeasr.train.labels import label_texts
 from edgeasr.train.manifest import data_dir as default_data_dir
 from edgeasr.train.manifest import read_manifest
 from edgeasr.train.recipe import Recipe, find_recipe, read_recipe
+from edgeasr.train.run_log import CHECKPOINT
 from edgeasr.train.student import Student
 from edgeasr.train.teacher import load_teacher
 from edgeasr.train.transcriber import StudentTranscriber

@@ -11,14 +11,13 @@ torch = pytest.importorskip("torch")
 from edgeasr.cli import main  # noqa: E402
 from edgeasr.errors import ConfigError  # noqa: E402
 from edgeasr.train import loop  # noqa: E402
-from edgeasr.train.checkpoint import CHECKPOINT  # noqa: E402
 from edgeasr.train.dataset import Lesson  # noqa: E402
 from edgeasr.train.distil import LossConfig, ReadingLoss, Weight  # noqa: E402
 from edgeasr.train.export import load_student  # noqa: E402
 from edgeasr.train.loop import Average, learning_rate, make_dataset, make_optimizers, train  # noqa: E402
 from edgeasr.train.losses import ctc_loss  # noqa: E402
 from edgeasr.train.recipe import read_recipe  # noqa: E402
-from edgeasr.train.run_log import METRICS  # noqa: E402
+from edgeasr.train.run_log import CHECKPOINT, METRICS  # noqa: E402
 from edgeasr.train.student import Student  # noqa: E402
 
 

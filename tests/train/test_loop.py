@@ -7,10 +7,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeasr.errors import ConfigError  # noqa: E402
-from edgeasr.train.checkpoint import CHECKPOINT, differences  # noqa: E402
+from edgeasr.train.checkpoint import differences  # noqa: E402
 from edgeasr.train.loop import learning_rate, train  # noqa: E402
 from edgeasr.train.recipe import OptimizerConfig, read_recipe  # noqa: E402
-from edgeasr.train.run_log import METRICS  # noqa: E402
+from edgeasr.train.run_log import CHECKPOINT, METRICS  # noqa: E402
 
 
 def metrics(run_dir):

@@ -99,6 +99,7 @@ def test_a_recipe(tone_recipe, old, new, message):
 
 def test_a_character_that_the_token_table_lacks(tone_recipe, data, change, tmp_path):
     change(4, text="ab d", duration_s=1.0)
+    (data / "speech" / "5.flac").unlink()  # found out only later
     with pytest.raises(ConfigError, match=r"tones\.train\.jsonl: clip 'tones-4': text 'ab d' has the character 'd'"):
         dataset(tone_recipe, data, tmp_path)
 
@@ -139,11 +140,16 @@ def test_unreadable_clips_end_a_run_or_are_left_out(tone_recipe, data, change, t
     again = dataset(tone_recipe, data, tmp_path)
     num_good = sum(row["duration_s"] >= 0.3 for row in rows) - 3
     for found in (first, again):
-        assert [u.id for u, _ in found.unreadable] == ["tones-3", "tones-5", "tones-6"]
-        reasons = [reason for _, reason in found.unreadable]
-        assert reasons[0] == "No such file or directory" and "sound file" in reasons[1] and "empty" in reasons[2]
+        reasons = {path.name: reason for path, reason in found.store.unreadable.items()}
+        assert list(reasons) == ["nowhere.flac", "5.flac", "6.flac"]
+        assert reasons["nowhere.flac"] == "No such file or directory"
+        assert "sound file" in reasons["5.flac"] and "empty" in reasons["6.flac"]
         assert len(found.clips) == len(found.utterances) == len(found.token_ids) == len(found.repeats) == num_good
         assert all(clip.size for clip in found.clips)
+    # So is noise.
+    (data / "noise" / "a.opus").write_bytes(b"")
+    noisy = dataset(tone_recipe, data, tmp_path, batch_s='noise_dir = "noise"')
+    assert noisy.noise == [] and data / "noise" / "a.opus" in noisy.store.unreadable
     # A cache that was filled when clips might be left out does not hide them later.
     tone_recipe.write_text(tone_recipe.read_text().replace("skip_unreadable = true", ""))
     with pytest.raises(AudioFormatError, match=r"nowhere\.flac cannot be read: No such file"):
