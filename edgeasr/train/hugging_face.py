@@ -31,13 +31,14 @@ class HuggingFaceCtc:
         (49, 29)
     """
 
-    def __init__(self, folder: Path, tokens: TokensConfig) -> None:
+    def __init__(self, folder: Path, tokens: TokensConfig, *, n_best: int = 1) -> None:
         """Loads the model.
 
         Args:
             folder: As `save_pretrained` of model and tokenizer wrote it, with the feature extractor's configuration
                 if the model has one.
             tokens: The student's.
+            n_best: How many readings to look for.
 
         Raises:
             MissingDependencyError: transformers is not installed.
@@ -62,6 +63,7 @@ class HuggingFaceCtc:
         self.tokens = tokens.tokens
         self.blank_id = tokens.blank_id
         self._delimiter = tokens.word_delimiter
+        self._n_best = n_best
         delimiter = getattr(tokenizer, "word_delimiter_token", None) or " "
         places = {token: place for place, token in enumerate(self.tokens)}
         self._columns: list[tuple[int, int]] = []  # the teacher's token and the student's
@@ -84,7 +86,7 @@ class HuggingFaceCtc:
         mapped = np.full((len(logits), len(self.tokens)), -np.inf, np.float32)
         for column, student in self._columns:
             mapped[:, student] = np.logaddexp(mapped[:, student], log_probs[:, column])
-        return ctc_said(hidden, log_softmax(mapped), self.tokens, self.blank_id, self._delimiter)
+        return ctc_said(hidden, log_softmax(mapped), self.tokens, self.blank_id, self._delimiter, self._n_best)
 
     def _run(self, waveform: Waveform) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
         import torch

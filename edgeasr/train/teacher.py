@@ -34,6 +34,8 @@ CHECKPOINT = "checkpoint.pt"
 PEER = "sherpa-onnx"
 # Of what is kept: another one makes teachers listen anew.
 VERSION = 1
+# Of a token that a model lacks, for the search.
+LEAST_LOG_PROB = np.float32(-1e4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ class TeacherConfig:
         features: Whether features are kept.
         posteriors: A transducer's posteriors depend on the tokens before: those of its `best` path, or of the
             `reference` where there is a transcript.
-        n_best: How many readings of the whole clip are kept; a transducer searches with a beam as wide.
+        n_best: How many readings of the whole clip are kept, which are looked for with a beam as wide; `text` has one.
         view: How the teacher hears the clips.
         members: Of an ensemble. Its `top_k`, `features` and `n_best` say what is made of what they keep.
         weight: What it counts as a member.
@@ -187,8 +189,12 @@ class Teacher(Protocol):
 class StudentTeacher:
     """A student of this project, mostly a bigger one, as a teacher: the averaged weights of a run's checkpoint."""
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, *, n_best: int = 1) -> None:
         """Loads the checkpoint in a run's folder.
+
+        Args:
+            run_dir: The folder.
+            n_best: How many readings to look for.
 
         Raises:
             ConfigError: There is none.
@@ -208,6 +214,7 @@ class StudentTeacher:
         self.tokens = tuple(recipe["tokens"]["tokens"])
         self.blank_id = int(recipe["tokens"]["blank_id"])
         config = self._student.config
+        self._n_best = n_best
         hop_s = self._frontend.hop_length / self._frontend.sample_rate
         self.token_frames = centred(hop_s * config.subsampling_factor)
         self.feature_dim = config.dim
@@ -232,6 +239,7 @@ class StudentTeacher:
             self.tokens,
             self.blank_id,
             self.word_delimiter,
+            self._n_best,
         )
 
 
@@ -272,15 +280,30 @@ class Viewing:
 
 
 def ctc_said(
-    features: FloatArray, log_probs: FloatArray, tokens: tuple[str, ...], blank_id: int, delimiter: str
+    features: FloatArray,
+    log_probs: FloatArray,
+    tokens: tuple[str, ...],
+    blank_id: int,
+    delimiter: str,
+    n_best: int = 1,
 ) -> Said:
-    """What a CTC model says whose tokens are characters: its greedy path, where a repeated token emits once."""
+    """What a CTC model says whose tokens are characters: its greedy path, where a repeated token emits once.
+
+    Several readings are those of a prefix beam search, with the summed probabilities of their alignments.
+    """
     best = log_probs.argmax(1).astype(np.int64)
     token_ids = np.where(np.diff(best, prepend=blank_id) != 0, best, blank_id)
     text = "".join(tokens[i] for i in token_ids if i != blank_id).replace(delimiter, " ")
-    score = float(log_probs.max(1).sum()) if len(log_probs) else 0.0
-    reading = " ".join(text.split())
-    return Said(features=features, log_probs=log_probs, token_ids=token_ids, readings=(reading,), scores=(score,))
+    readings: tuple[str, ...] = (" ".join(text.split()),)
+    scores: tuple[float, ...] = (float(log_probs.max(1).sum()) if len(log_probs) else 0.0,)
+    if n_best > 1 and len(log_probs):
+        from edgeasr.config import CtcBeamConfig
+        from edgeasr.decoder import CtcBeamDecoder
+
+        beam = CtcBeamConfig(beam_size=n_best, nbest=n_best, blank_id=blank_id)
+        found = CtcBeamDecoder(tokens, beam, word_delimiter=delimiter).decode(np.maximum(log_probs, LEAST_LOG_PROB))
+        readings, scores = tuple(h.text for h in found), tuple(h.score for h in found)
+    return Said(features=features, log_probs=log_probs, token_ids=token_ids, readings=readings, scores=scores)
 
 
 def centred(step_s: float) -> Frames:
@@ -310,9 +333,9 @@ def load_teacher(config: TeacherConfig, data: Path, tokens: TokensConfig) -> Tea
     if config.kind == "ctc":
         from edgeasr.train.hugging_face import HuggingFaceCtc
 
-        return HuggingFaceCtc(folder, tokens)
+        return HuggingFaceCtc(folder, tokens, n_best=config.n_best)
     if config.kind == "student":
-        return StudentTeacher(folder)
+        return StudentTeacher(folder, n_best=config.n_best)
     from edgeasr.train.transcriber import load_bundle, peer_loader
 
     return TextTeacher(peer_loader(PEER, data)() if config.path == PEER else load_bundle(folder))
@@ -350,6 +373,8 @@ def fingerprint(config: TeacherConfig, data: Path, tokens: TokensConfig) -> str:
         "path": None,
         "tokens": asdict(tokens) if config.kind == "ctc" else None,
     }
+    if config.n_best > 1 and config.kind in ("ctc", "student"):
+        settings["search"] = "prefix beam"  # there was a time when these kept one reading
     if config.view != View():
         settings["view"] = asdict(config.view)
     digest = hashlib.sha256(json.dumps(settings).encode())

@@ -19,7 +19,7 @@ from edgeasr.train.export import export_bundle  # noqa: E402
 from edgeasr.train.loop import train  # noqa: E402
 from edgeasr.train.manifest import read_manifest  # noqa: E402
 from edgeasr.train.recipe import ENGLISH_TOKENS, TokensConfig, read_recipe  # noqa: E402
-from edgeasr.train.teacher import TeacherConfig, fingerprint, load_teacher, log_softmax  # noqa: E402
+from edgeasr.train.teacher import TeacherConfig, ctc_said, fingerprint, load_teacher, log_softmax  # noqa: E402
 from edgeasr.train.transducer import OnnxTransducer  # noqa: E402
 
 RATE = 16000
@@ -155,6 +155,24 @@ def test_a_student_teaches(tone_recipe, tone_data, tmp_path, whole):
             export_bundle(student, recipe, tmp_path / "bundle")
 
 
+def test_several_readings_of_a_ctc_model_are_the_most_probable_texts():
+    tokens = ("_", "|", "a", "b")
+    log_probs = np.log(np.array([[0.3, 0.1, 0.4, 0.2], [0.3, 0.05, 0.3, 0.35], [0.5, 0.1, 0.3, 0.1]], np.float32))
+    totals: dict[str, float] = {}
+    for path in itertools.product(range(4), repeat=3):
+        emitted = [token for token, _ in itertools.groupby(path) if token != 0]
+        text = " ".join("".join(tokens[token] for token in emitted).replace("|", " ").split())
+        totals[text] = totals.get(text, 0.0) + np.exp(sum(log_probs[t, token] for t, token in enumerate(path)))
+    features = np.zeros((3, 1), np.float32)
+    said = ctc_said(features, log_probs, tokens, 0, "|", n_best=40)
+    best = sorted(totals, key=lambda text: -totals[text])
+    assert said.readings[:7] == tuple(best[:7])
+    assert np.exp(said.scores[:7]) == pytest.approx([totals[text] for text in best[:7]], rel=1e-4)
+    assert len(ctc_said(features, log_probs, tokens, 0, "|", n_best=2).readings) == 2
+    assert ctc_said(features, log_probs, tokens, 0, "|").readings == ("ab",)
+    assert ctc_said(features, log_probs[:0], tokens, 0, "|", n_best=2).readings == ("",)
+
+
 def test_a_bundle_teaches_its_texts():
     teacher = load_teacher(TeacherConfig(kind="text", path="en-small"), Path("nowhere"), TokensConfig())
     said = teacher.hear(np.zeros(RATE, np.float32), RATE, None)
@@ -200,11 +218,11 @@ def test_fingerprints_tell_files_and_settings_apart(tmp_path):
     first = fingerprint(config, write_transducer(tmp_path / "teacher").parent, tokens)
     (tmp_path / "teacher" / "README.md").write_text("read me")
     there = TeacherConfig(kind="transducer", path=str(tmp_path / "teacher"))
-    assert fingerprint(there, tmp_path, TokensConfig(word_delimiter="_")) == first
+    assert fingerprint(there, tmp_path, TokensConfig(word_delimiter="'")) == first
     assert fingerprint(replace(config, top_k=3), tmp_path, tokens) != first
     # What is kept of a CTC model is in the student's tokens.
     ctc = replace(config, kind="ctc")
-    assert fingerprint(ctc, tmp_path, tokens) != fingerprint(ctc, tmp_path, TokensConfig(word_delimiter="_"))
+    assert fingerprint(ctc, tmp_path, tokens) != fingerprint(ctc, tmp_path, TokensConfig(word_delimiter="'"))
     write_transducer(tmp_path / "teacher", seed=1)
     assert fingerprint(config, tmp_path, tokens) != first
 
