@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from edgeasr.errors import ConfigError
-from edgeasr.train.conditions import CLEAN, Condition
-from edgeasr.train.evaluate import Result, find_sets, measure, normaliser
+from edgeasr.train.evaluation.conditions import CLEAN, Condition
+from edgeasr.train.evaluation.evaluate import Result, find_sets, measure, normaliser
 from edgeasr.train.loop import make_dataset, train
 from edgeasr.train.manifest import data_dir
 from edgeasr.train.recipe import Recipe, build
 from edgeasr.train.run_log import read_sessions
-from edgeasr.train.teacher import CHECKPOINT
-from edgeasr.train.transcriber import StudentTranscriber
+from edgeasr.train.teachers.teacher import CHECKPOINT
+from edgeasr.train.teachers.transcriber import StudentTranscriber
 
 logger = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from experiment import Arm, Experiment, Run, Scale
 
-from edgeasr.train.bootstrap import FloatArray, Interval, p_value, relative_change, resampled_sums
-from edgeasr.train.charts import Curve, bars, curves
-from edgeasr.train.conditions import CLEAN, Condition
+from edgeasr.train.evaluation.bootstrap import FloatArray, Interval, p_value, relative_change, resampled_sums
+from edgeasr.train.evaluation.charts import Curve, bars, curves
+from edgeasr.train.evaluation.conditions import CLEAN, Condition
 
 SIGNIFICANT = 0.05
 POOLED = "all sets"

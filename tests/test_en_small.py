@@ -13,9 +13,9 @@ from edgeasr import Recognizer
 from edgeasr.bundle import find_bundle, verify_bundle
 from edgeasr.endpoint import EndpointConfig
 from edgeasr.profile import Profile
-from edgeasr.train.evaluate import find_sets, measure, normaliser, summarise
-from edgeasr.train.score import ErrorCounts, count_errors
-from edgeasr.train.transcriber import BundleTranscriber
+from edgeasr.train.evaluation.evaluate import find_sets, measure, normaliser, summarise
+from edgeasr.train.evaluation.score import ErrorCounts, count_errors
+from edgeasr.train.teachers.transcriber import BundleTranscriber
 
 # Character error rates in percent that the student must not exceed, greedy.
 LIMITS = {"librispeech.dev": 24.0, "commonvoice.dev": 33.0, "speechocean.dev": 30.0}

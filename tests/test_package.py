@@ -19,7 +19,7 @@ import pytest
 import edgeasr
 from edgeasr import _core
 from edgeasr.audio import open_audio
-from edgeasr.train.score import count_errors
+from edgeasr.train.evaluation.score import count_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

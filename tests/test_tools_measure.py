@@ -15,7 +15,7 @@ from tool_modules import load_tool
 
 from edgeasr import Recognizer
 from edgeasr.bundle import read_bundle, verify_bundle
-from edgeasr.train.joined import WordTimeErrors
+from edgeasr.train.evaluation.joined import WordTimeErrors
 
 bench_speed = load_tool("bench_speed")
 check_avx2 = load_tool("check_avx2")

@@ -169,8 +169,8 @@ def hear(model: str, data: Path, num_clips: int, temp: Path) -> Data:
     """What a bundle's model hears in clips of the English development sets, as many of each."""
     from edgeasr.recognizer import Recognizer
     from edgeasr.train.clips import read_audio, resample
-    from edgeasr.train.evaluate import find_sets, normaliser
-    from edgeasr.train.log_probs import log_probs
+    from edgeasr.train.evaluation.evaluate import find_sets, normaliser
+    from edgeasr.train.evaluation.log_probs import log_probs
 
     recognizer = Recognizer(model)
     bundle = recognizer.bundle

@@ -31,9 +31,9 @@ from edgeasr.cli.evaluate import measure_apart
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import ConfigError, EdgeAsrError, MissingDependencyError
 from edgeasr.train.clips import read_audio, resample
-from edgeasr.train.evaluate import EvaluationSet, find_sets, normaliser
+from edgeasr.train.evaluation.evaluate import EvaluationSet, find_sets, normaliser
 from edgeasr.train.manifest import Utterance, data_dir
-from edgeasr.train.transcriber import PEERS, Loader, load_bundle, peer_loader
+from edgeasr.train.teachers.transcriber import PEERS, Loader, load_bundle, peer_loader
 
 SAMPLE_RATE = 16_000
 START_UP_RUNS = 3

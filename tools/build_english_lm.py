@@ -21,7 +21,7 @@ from edgeasr.cli.common import fail, positive
 from edgeasr.config import LmBuildConfig
 from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.lm import LanguageModel, fit_weights, read_lines
-from edgeasr.train.evaluate import EvaluationSet, find_sets, normaliser
+from edgeasr.train.evaluation.evaluate import EvaluationSet, find_sets, normaliser
 from edgeasr.train.manifest import data_dir, read_manifest
 
 KINDS = {

@@ -3,8 +3,8 @@
     python tools/change_voices.py speech/commonvoice.train.jsonl -o voices --copies 2
 
 Needs pyworld (pip install 'edgeasr[voices]'). Each speaker becomes as many new ones as there are copies, each with a
-pitch, formants and a melody of its own (`edgeasr.train.voice`); a clip of an unknown speaker gets a voice for itself.
-Ages and genders are left out, as they are no longer true; word times stay.
+pitch, formants and a melody of its own (`edgeasr.train.augmentation.voice`); a clip of an unknown speaker gets a voice
+for itself. Ages and genders are left out, as they are no longer true; word times stay.
 
 The output folder gets the clips and `NAME.SPLIT.jsonl`. The same seed gives the same voices, and a higher --copies only
 adds to them. A run that was stopped goes on where it stopped.
@@ -28,9 +28,9 @@ import soundfile
 from edgeasr.cli.common import fail, positive
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import ConfigError, EdgeAsrError
+from edgeasr.train.augmentation.voice import Voice, VoiceChange, change_voice, load_world
 from edgeasr.train.clips import read_audio, resample, write_clip
 from edgeasr.train.manifest import Utterance, read_manifest
-from edgeasr.train.voice import Voice, VoiceChange, change_voice, load_world
 
 SAMPLE_RATE = 16_000
 # Louder clips are brought down to this peak.

@@ -81,7 +81,7 @@ def check(args: argparse.Namespace) -> int:
 
 def work(args: argparse.Namespace) -> None:
     """Recognises the files that standard input names, one a line; prints what the CPU has, then a line for each."""
-    from edgeasr.train.transcriber import BundleTranscriber
+    from edgeasr.train.teachers.transcriber import BundleTranscriber
 
     recognizer = load_recognizer(args)
     print(json.dumps({"name": BundleTranscriber(recognizer).name, "features": cpu_features()}), flush=True)
@@ -129,7 +129,7 @@ def shown(features: dict[str, bool]) -> str:
 
 def dev_clips(data: Path | None, count: int) -> list[Path]:
     """Clips of the English dev sets, as many of each as can be."""
-    from edgeasr.train.evaluate import find_sets, normaliser
+    from edgeasr.train.evaluation.evaluate import find_sets, normaliser
     from edgeasr.train.manifest import data_dir
 
     sets = find_sets(data or data_dir(), ["dev"], normaliser("en"))

@@ -31,7 +31,7 @@ from edgeasr.command import CommandRecognizer, CommandResult
 from edgeasr.config import CommandConfig
 from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.grammar import Grammar
-from edgeasr.train.commands import (
+from edgeasr.train.evaluation.commands import (
     Order,
     choose_thresholds,
     compare_measures,
@@ -42,9 +42,9 @@ from edgeasr.train.commands import (
     some_clips,
     understand,
 )
-from edgeasr.train.conditions import Condition
-from edgeasr.train.evaluate import EvaluationSet
-from edgeasr.train.log_probs import LogProbs
+from edgeasr.train.evaluation.conditions import Condition
+from edgeasr.train.evaluation.evaluate import EvaluationSet
+from edgeasr.train.evaluation.log_probs import LogProbs
 from edgeasr.train.manifest import Utterance, data_dir
 
 

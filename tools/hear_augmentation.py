@@ -20,11 +20,11 @@ import soundfile
 from edgeasr.audio import AUDIO_SUFFIXES
 from edgeasr.cli.common import fail, positive
 from edgeasr.errors import EdgeAsrError, MissingDependencyError
-from edgeasr.train.augment import Augmentation, one_transform
+from edgeasr.train.augmentation.augment import Augmentation, one_transform
+from edgeasr.train.augmentation.rooms import prepare_response
 from edgeasr.train.clips import read_audio, resample
 from edgeasr.train.manifest import data_dir
 from edgeasr.train.recipe import find_recipe, read_recipe
-from edgeasr.train.rooms import prepare_response
 from edgeasr.waveform import Waveform
 
 # More would only take time to read.

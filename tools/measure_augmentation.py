@@ -17,9 +17,9 @@ from edgeasr.cli.common import fail, positive
 from edgeasr.config import LogMelConfig
 from edgeasr.errors import EdgeAsrError, MissingDependencyError
 from edgeasr.features import log_mel
-from edgeasr.train.augment import Augmentation, Room, one_transform
+from edgeasr.train.augmentation.augment import Augmentation, Room, one_transform
+from edgeasr.train.augmentation.codecs import CODECS, Codec
 from edgeasr.train.clips import read_audio, resample
-from edgeasr.train.codecs import CODECS, Codec
 from edgeasr.waveform import Waveform
 
 SAMPLE_RATE = 16_000

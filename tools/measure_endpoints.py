@@ -9,8 +9,9 @@
     python tools/measure_endpoints.py hour     # an hour of utterances: events, and growth of memory
     python tools/measure_endpoints.py cycles   # 10,000 times accept, endpoint and reset: growth of memory
 
-The clips of `latency` and `pauses` are cut to their speech, as its level shows it (`edgeasr/train/joined.py`). Between
-them stands noise with the level and the spectrum of their quietest tenth of a second. A block of 20 ms can be heard
+The clips of `latency` and `pauses` are cut to their speech, as its level shows it
+(`edgeasr/train/evaluation/joined.py`). Between them stands noise with the level and the spectrum of their quietest
+tenth of a second. A block of 20 ms can be heard
 when its last sample is there and the block before it is done; what is made of it is known when its computation ends.
 """
 
@@ -37,10 +38,10 @@ from edgeasr.endpoint import EndpointConfig, EnergyGate, GateConfig
 from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.events import Event, Final, Partial, Rejected, SpeechStarted
 from edgeasr.train.clips import read_audio, resample
-from edgeasr.train.evaluate import find_sets, normaliser
-from edgeasr.train.joined import SAMPLE_RATE, find_speech
+from edgeasr.train.evaluation.evaluate import find_sets, normaliser
+from edgeasr.train.evaluation.joined import SAMPLE_RATE, find_speech
+from edgeasr.train.evaluation.score import ErrorCounts, count_errors
 from edgeasr.train.manifest import Utterance, data_dir
-from edgeasr.train.score import ErrorCounts, count_errors
 from edgeasr.waveform import Waveform
 
 DEFAULT_SETS = ["librispeech.dev", "commonvoice.dev"]

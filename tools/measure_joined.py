@@ -4,7 +4,7 @@
     python tools/measure_joined.py word-times                 # median error of word starts and ends
     python tools/measure_joined.py fit-timing --write         # fits the bundle's timing on train clips
 
-`edgeasr/train/joined.py` says how the true word boundaries are found.
+`edgeasr/train/evaluation/joined.py` says how the true word boundaries are found.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from edgeasr.bundle import update_bundle
 from edgeasr.cli.common import add_recognizer_arguments, fail, load_recognizer, positive
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import EdgeAsrError
-from edgeasr.train.bootstrap import FloatArray
-from edgeasr.train.evaluate import find_sets, normaliser
-from edgeasr.train.joined import (
+from edgeasr.train.evaluation.bootstrap import FloatArray
+from edgeasr.train.evaluation.evaluate import find_sets, normaliser
+from edgeasr.train.evaluation.joined import (
     WordTimeErrors,
     fit_timing,
     measure_long_form,
     measure_word_times,
     relative_difference,
 )
+from edgeasr.train.evaluation.score import ErrorCounts
 from edgeasr.train.manifest import data_dir
-from edgeasr.train.score import ErrorCounts
-from edgeasr.train.transcriber import PEERS, BundleTranscriber, peer_loader
+from edgeasr.train.teachers.transcriber import PEERS, BundleTranscriber, peer_loader
 
 DEFAULT_SETS = {
     "long-form": ["librispeech.dev"],

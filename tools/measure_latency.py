@@ -37,7 +37,7 @@ from edgeasr.errors import ConfigError, EdgeAsrError, MissingDependencyError
 from edgeasr.events import DeviceEvent, Event
 from edgeasr.microphone import Microphone
 from edgeasr.train.clips import resample
-from edgeasr.train.joined import SAMPLE_RATE
+from edgeasr.train.evaluation.joined import SAMPLE_RATE
 from edgeasr.waveform import Waveform
 
 # From the start of the player to its first sound.

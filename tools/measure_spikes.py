@@ -19,14 +19,14 @@ from edgeasr.cli.common import add_recognizer_arguments, fail, load_recognizer, 
 from edgeasr.diagnosis import align
 from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.train.clips import read_audio
-from edgeasr.train.conditions import Condition
-from edgeasr.train.evaluate import find_sets, normaliser
-from edgeasr.train.log_probs import LogProbs
+from edgeasr.train.evaluation.conditions import Condition
+from edgeasr.train.evaluation.evaluate import find_sets, normaliser
+from edgeasr.train.evaluation.log_probs import LogProbs
 from edgeasr.train.manifest import data_dir
 from edgeasr.train.recipe import find_recipe, read_recipe
 from edgeasr.train.student import STEM_STRIDE
-from edgeasr.train.teacher import FloatArray, Frames, Said, Teacher, load_teacher
-from edgeasr.train.transducer import WORD_START
+from edgeasr.train.teachers.teacher import FloatArray, Frames, Said, Teacher, load_teacher
+from edgeasr.train.teachers.transducer import WORD_START
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -20,9 +20,9 @@ from edgeasr.cli.common import fail, positive
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.recognizer import Recognizer
-from edgeasr.train.conditions import Condition
-from edgeasr.train.evaluate import find_sets, normaliser
-from edgeasr.train.log_probs import LogProbs
+from edgeasr.train.evaluation.conditions import Condition
+from edgeasr.train.evaluation.evaluate import find_sets, normaliser
+from edgeasr.train.evaluation.log_probs import LogProbs
 from edgeasr.train.manifest import data_dir
 from edgeasr.wake import KeywordSpotter, WakeConfig
 

@@ -36,10 +36,10 @@ from edgeasr.command import CommandRecognizer, CommandResult
 from edgeasr.errors import ConfigError, EdgeAsrError
 from edgeasr.grammar import Grammar
 from edgeasr.recognizer import NO_LM, Recognizer
-from edgeasr.train.bootstrap import Interval
-from edgeasr.train.calibrate import COMMAND_WORDS, LEXICON_WORDS, report_hotwords, ways_of_decoding
-from edgeasr.train.charts import Curve, bars, curves
-from edgeasr.train.commands import (
+from edgeasr.train.evaluation.bootstrap import Interval
+from edgeasr.train.evaluation.calibrate import COMMAND_WORDS, LEXICON_WORDS, report_hotwords, ways_of_decoding
+from edgeasr.train.evaluation.charts import Curve, bars, curves
+from edgeasr.train.evaluation.commands import (
     judge_orders,
     judge_others,
     noise_clips,
@@ -48,13 +48,21 @@ from edgeasr.train.commands import (
     some_clips,
     understand,
 )
-from edgeasr.train.conditions import Condition
-from edgeasr.train.evaluate import EvaluationSet, SystemResult, compare, find_sets, make_result, normaliser, summarise
-from edgeasr.train.hotwords import LEAST_LETTERS, choose_hotwords, model_vocabulary, texts_elsewhere
-from edgeasr.train.log_probs import HeardClip, LogProbs
+from edgeasr.train.evaluation.conditions import Condition
+from edgeasr.train.evaluation.evaluate import (
+    EvaluationSet,
+    SystemResult,
+    compare,
+    find_sets,
+    make_result,
+    normaliser,
+    summarise,
+)
+from edgeasr.train.evaluation.hotwords import LEAST_LETTERS, choose_hotwords, model_vocabulary, texts_elsewhere
+from edgeasr.train.evaluation.log_probs import HeardClip, LogProbs
+from edgeasr.train.evaluation.tables import Table, markdown
+from edgeasr.train.evaluation.tune import TuningClips, measure_hotwords
 from edgeasr.train.manifest import data_dir
-from edgeasr.train.tables import Table, markdown
-from edgeasr.train.tune import TuningClips, measure_hotwords
 
 ORDERS = "coffee.test"
 ORDER_SNRS_DB = (10.0, 5.0)

@@ -37,7 +37,7 @@ from edgeasr.cli.common import fail, positive
 from edgeasr.cli.progress import ProgressBar
 from edgeasr.errors import ConfigError, EdgeAsrError, MissingDependencyError
 from edgeasr.train.clips import write_clip
-from edgeasr.train.evaluate import normaliser
+from edgeasr.train.evaluation.evaluate import normaliser
 from edgeasr.waveform import Waveform
 
 SAMPLE_RATE = 16_000

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from edgeasr.cli.common import positive
 from edgeasr.errors import ConfigError
-from edgeasr.train.tables import Table, aligned, markdown
+from edgeasr.train.evaluation.tables import Table, aligned, markdown
 
 if TYPE_CHECKING:
     from edgeasr.decoder import Hotwords
-    from edgeasr.train.bootstrap import Interval
-    from edgeasr.train.calibrate import Report, WayOfDecoding
-    from edgeasr.train.conditions import Condition
-    from edgeasr.train.evaluate import EvaluationSet, Normaliser
-    from edgeasr.train.log_probs import HeardClip, LogProbs
-    from edgeasr.train.reliability import Reliability
+    from edgeasr.train.evaluation.bootstrap import Interval
+    from edgeasr.train.evaluation.calibrate import Report, WayOfDecoding
+    from edgeasr.train.evaluation.conditions import Condition
+    from edgeasr.train.evaluation.evaluate import EvaluationSet, Normaliser
+    from edgeasr.train.evaluation.log_probs import HeardClip, LogProbs
+    from edgeasr.train.evaluation.reliability import Reliability
 
 FIT_SETS = ("librispeech.dev", "commonvoice.dev", "speechocean.dev")
 FIT_SNRS_DB = (20.0, 10.0, 5.0)
@@ -93,10 +93,10 @@ def run(args: argparse.Namespace) -> int:
     """Fits, or reports."""
     from edgeasr.bundle import find_bundle, read_bundle
     from edgeasr.recognizer import Recognizer
-    from edgeasr.train.calibrate import report_hotwords, takes_hotwords, ways_of_decoding
-    from edgeasr.train.conditions import Condition
-    from edgeasr.train.evaluate import find_sets, normaliser
-    from edgeasr.train.log_probs import LogProbs
+    from edgeasr.train.evaluation.calibrate import report_hotwords, takes_hotwords, ways_of_decoding
+    from edgeasr.train.evaluation.conditions import Condition
+    from edgeasr.train.evaluation.evaluate import find_sets, normaliser
+    from edgeasr.train.evaluation.log_probs import LogProbs
     from edgeasr.train.manifest import data_dir
 
     for path in (args.json, args.markdown):
@@ -147,7 +147,7 @@ def _fit(
     normalise: Normaliser,
 ) -> int:
     from edgeasr.bundle import read_bundle, update_bundle
-    from edgeasr.train.calibrate import COMMAND_WORDS, clips_for, fit
+    from edgeasr.train.evaluation.calibrate import COMMAND_WORDS, clips_for, fit
 
     most_words = COMMAND_WORDS if args.grammar is None else None
     calibration = dict(read_bundle(folder).calibration)
@@ -184,7 +184,7 @@ def _report(
     normalise: Normaliser,
     hotwords: Hotwords | None,
 ) -> int:
-    from edgeasr.train.calibrate import COMMAND_WORDS
+    from edgeasr.train.evaluation.calibrate import COMMAND_WORDS
 
     reports = reports_of(ways, heard, normalise, hotwords, COMMAND_WORDS if args.grammar is None else None)
     document = {
@@ -210,7 +210,7 @@ def reports_of(
     most_words: int | None,
 ) -> list[Report]:
     """Measures each way of decoding in each condition, without and then with hotwords where they matter."""
-    from edgeasr.train.calibrate import clips_for, report, takes_hotwords
+    from edgeasr.train.evaluation.calibrate import clips_for, report, takes_hotwords
 
     return [
         report(way, clips_for(way, clips, normalise, most_words), normalise, hotwords=chosen)
@@ -249,7 +249,7 @@ def report_tables(reports: Sequence[Report]) -> list[tuple[str, Table]]:
 
 def draw(folder: Path, reports: Sequence[Report]) -> list[Path]:
     """Writes a reliability diagram for each row into a folder; returns the files."""
-    from edgeasr.train.reliability import diagram
+    from edgeasr.train.evaluation.reliability import diagram
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []

@@ -19,9 +19,9 @@ from edgeasr.cli.common import positive
 from edgeasr.errors import ConfigError, EdgeAsrError
 
 if TYPE_CHECKING:
-    from edgeasr.train.conditions import Condition
-    from edgeasr.train.evaluate import EvaluationSet, SystemResult
-    from edgeasr.train.transcriber import Loader, Transcriber
+    from edgeasr.train.evaluation.conditions import Condition
+    from edgeasr.train.evaluation.evaluate import EvaluationSet, SystemResult
+    from edgeasr.train.teachers.transcriber import Loader, Transcriber
 
 GROUPINGS = ("gender", "age", "speaker")
 OWN_LM = "own"
@@ -136,13 +136,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measures and reports."""
     from edgeasr import __version__
-    from edgeasr.train.conditions import Condition
-    from edgeasr.train.evaluate import evenly, find_sets, normaliser, read_hypotheses, write_hypotheses
-    from edgeasr.train.evaluation_report import Evaluation
-    from edgeasr.train.labels import label_texts
+    from edgeasr.train.evaluation.conditions import Condition
+    from edgeasr.train.evaluation.evaluate import evenly, find_sets, normaliser, read_hypotheses, write_hypotheses
+    from edgeasr.train.evaluation.evaluation_report import Evaluation
+    from edgeasr.train.evaluation.labels import label_texts
+    from edgeasr.train.evaluation.page import check_page, write_page
+    from edgeasr.train.evaluation.tables import aligned, markdown
     from edgeasr.train.manifest import data_dir
-    from edgeasr.train.page import check_page, write_page
-    from edgeasr.train.tables import aligned, markdown
 
     for path in (args.json, args.markdown, args.hypotheses):
         if path is not None and not path.parent.is_dir():  # told now, not after an hour of work
@@ -206,7 +206,7 @@ def run(args: argparse.Namespace) -> int:
         return evaluation.document(language=wanted.language, version=__version__, for_card=for_card)
 
     if args.card:
-        from edgeasr.train.card import write_card
+        from edgeasr.train.evaluation.card import write_card
 
         write_card(args.card, document(for_card=True), _command(args))
     if args.json:
@@ -291,7 +291,7 @@ def _language(models: Sequence[str | None], run_dirs: Sequence[Path]) -> str:
         from edgeasr.cli.common import require_torch
 
         require_torch()
-        from edgeasr.train.transcriber import run_language
+        from edgeasr.train.teachers.transcriber import run_language
 
         return run_language(run_dirs[0])
     return "en"
@@ -341,7 +341,7 @@ def measure_apart(
     """
     from multiprocessing import get_context
 
-    from edgeasr.train.conditions import Condition
+    from edgeasr.train.evaluation.conditions import Condition
 
     conditions = [Condition()] if conditions is None else conditions
     context = get_context("spawn")
@@ -385,7 +385,7 @@ def _measure(
 ) -> None:
     """What the process of one system does."""
     from edgeasr.cli.progress import ProgressBar
-    from edgeasr.train.evaluate import measure, normaliser
+    from edgeasr.train.evaluation.evaluate import measure, normaliser
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the parent, which ends this process
     progress = ProgressBar(label)
@@ -407,7 +407,7 @@ def _measure(
 
 
 def _loaders(args: argparse.Namespace, wanted: _Wanted, data: Path, sentences: Sequence[str]) -> list[Loader]:
-    from edgeasr.train.transcriber import StudentTranscriber, load_bundle, peer_loader
+    from edgeasr.train.teachers.transcriber import StudentTranscriber, load_bundle, peer_loader
 
     loaders: list[Loader] = []
     systems: list[Callable[..., Transcriber]] = [

@@ -10,7 +10,7 @@ from edgeasr.errors import ConfigError
 
 if TYPE_CHECKING:
     from edgeasr.cli.progress import ProgressBar
-    from edgeasr.train.label import SecondHearer
+    from edgeasr.train.teachers.label import SecondHearer
 
 PEER = "sherpa-onnx"
 # How a second hearer may hear the clips: speed, and signal-to-noise ratio in dB.
@@ -119,9 +119,9 @@ def _label_recipe(args: argparse.Namespace, progress: ProgressBar) -> int:
 
 
 def _label_folder(args: argparse.Namespace, progress: ProgressBar) -> int:
-    from edgeasr.train.evaluate import find_sets, normaliser
-    from edgeasr.train.label import SentenceIndex, hearer, label, read_vocabulary
+    from edgeasr.train.evaluation.evaluate import find_sets, normaliser
     from edgeasr.train.manifest import data_dir
+    from edgeasr.train.teachers.label import SentenceIndex, hearer, label, read_vocabulary
 
     if args.output is None:
         raise ConfigError("labelling a folder needs --output, the manifest to write")
@@ -148,8 +148,8 @@ def _label_folder(args: argparse.Namespace, progress: ProgressBar) -> int:
 
 
 def _second_hearer(args: argparse.Namespace, data: Path) -> SecondHearer | None:
-    from edgeasr.train.label import SecondHearer, hearer, hearer_key
-    from edgeasr.train.teacher import View
+    from edgeasr.train.teachers.label import SecondHearer, hearer, hearer_key
+    from edgeasr.train.teachers.teacher import View
 
     if args.agree_with is None and args.second_view is None:
         return None

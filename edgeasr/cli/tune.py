@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from edgeasr.config import CtcBeamConfig
     from edgeasr.decoder import DecodingContext
     from edgeasr.recognizer import Recognizer
-    from edgeasr.train.log_probs import HeardClip
-    from edgeasr.train.tune import HotwordCounts, TuningClips
+    from edgeasr.train.evaluation.log_probs import HeardClip
+    from edgeasr.train.evaluation.tune import HotwordCounts, TuningClips
 
 SETS = ("librispeech.dev", "commonvoice.dev", "speechocean.dev")
 LM_WEIGHTS = (0.3, 0.5, 0.7, 0.9, 1.1, 1.3)
@@ -57,11 +57,11 @@ def run(args: argparse.Namespace) -> int:
     from edgeasr.bundle import update_bundle
     from edgeasr.cli.progress import ProgressBar
     from edgeasr.recognizer import Recognizer
-    from edgeasr.train.conditions import Condition
-    from edgeasr.train.evaluate import find_sets, normaliser
-    from edgeasr.train.log_probs import LogProbs
+    from edgeasr.train.evaluation.conditions import Condition
+    from edgeasr.train.evaluation.evaluate import find_sets, normaliser
+    from edgeasr.train.evaluation.log_probs import LogProbs
+    from edgeasr.train.evaluation.tune import TuningClips
     from edgeasr.train.manifest import data_dir
-    from edgeasr.train.tune import TuningClips
 
     if args.picture is not None and not args.picture.parent.is_dir():  # told now, not after minutes of work
         raise ConfigError(f"{args.picture} cannot be written: there is no folder {args.picture.parent}")
@@ -100,7 +100,7 @@ def tune_weights(
 ) -> CtcBeamConfig:
     """Weight and bonus first, then what unknown words cost."""
     from edgeasr.cli.progress import ProgressBar
-    from edgeasr.train.tune import Axis, picture, scan
+    from edgeasr.train.evaluation.tune import Axis, picture, scan
 
     config = start
     for x, y in (
@@ -128,10 +128,10 @@ def tune_boost(
     start: CtcBeamConfig,
 ) -> CtcBeamConfig:
     """The boost that finds most hotwords and makes no more word errors than decoding without them."""
-    from edgeasr.train.evaluate import normaliser
-    from edgeasr.train.hotwords import choose_hotwords, model_vocabulary, texts_elsewhere
+    from edgeasr.train.evaluation.evaluate import normaliser
+    from edgeasr.train.evaluation.hotwords import choose_hotwords, model_vocabulary, texts_elsewhere
+    from edgeasr.train.evaluation.tune import measure_hotwords
     from edgeasr.train.manifest import data_dir
-    from edgeasr.train.tune import measure_hotwords
 
     vocabulary = model_vocabulary(context.lm[0][0], recognizer.bundle.tokens)
     elsewhere = texts_elsewhere(args.data or data_dir(), normaliser(recognizer.bundle.language))

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from edgeasr.recognizer import Recognizer
-from edgeasr.train.log_probs import log_probs
+from edgeasr.train.augmentation.transform import FloatArray
+from edgeasr.train.evaluation.log_probs import log_probs
 from edgeasr.train.manifest import TimedWord
-from edgeasr.train.transform import FloatArray
 from edgeasr.waveform import Waveform
 
 # What lies between two words' times is a pause from here on.

@@ -21,13 +21,13 @@ from edgeasr.audio import AUDIO_SUFFIXES
 from edgeasr.config import LogMelConfig
 from edgeasr.errors import ConfigError
 from edgeasr.features import log_mel
-from edgeasr.train.augment import Augmentation, Waveform
+from edgeasr.train.augmentation.augment import Augmentation, Waveform
+from edgeasr.train.augmentation.rooms import prepare_response
+from edgeasr.train.augmentation.splice import Splice, SpliceSource
 from edgeasr.train.clips import ClipStore, to_float
 from edgeasr.train.losses import SoftLabels
 from edgeasr.train.manifest import Utterance, read_manifest
-from edgeasr.train.rooms import prepare_response
-from edgeasr.train.splice import Splice, SpliceSource
-from edgeasr.train.targets import Part, Targets
+from edgeasr.train.teachers.targets import Part, Targets
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from edgeasr.errors import ConfigError
 from edgeasr.features import log_mel
 from edgeasr.train.clips import ClipStore, to_float
-from edgeasr.train.evaluate import Result, make_result, split
+from edgeasr.train.evaluation.evaluate import Result, make_result, split
+from edgeasr.train.evaluation.score import ErrorCounts
 from edgeasr.train.manifest import Utterance, read_manifest
 from edgeasr.train.recipe import Recipe
-from edgeasr.train.score import ErrorCounts
 from edgeasr.train.student import Student
 
 

@@ -27,8 +27,8 @@ from edgeasr.train.losses import (
 from edgeasr.train.student import STEM_STRIDE, State, Student, log_softmax
 
 if TYPE_CHECKING:
-    from edgeasr.train.targets import Targets
-    from edgeasr.train.teacher import TeacherConfig
+    from edgeasr.train.teachers.targets import Targets
+    from edgeasr.train.teachers.teacher import TeacherConfig
 
 DISTANCES = ("cosine", "l1")
 

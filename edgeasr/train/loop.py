@@ -26,13 +26,13 @@ from edgeasr.train.cost import Meter
 from edgeasr.train.dataset import Batch, Dataset
 from edgeasr.train.development import development_sets, error_rates, evaluate
 from edgeasr.train.distil import Distiller, make_lesson, side_losses
-from edgeasr.train.ensemble import ask_teacher
 from edgeasr.train.losses import ctc_loss
 from edgeasr.train.recipe import OptimizerConfig, Recipe
 from edgeasr.train.report import write_report
 from edgeasr.train.run_log import CHECKPOINT, RunLog, read_results, tensorboard_writer
 from edgeasr.train.student import Student
-from edgeasr.train.teacher import load_teacher
+from edgeasr.train.teachers.ensemble import ask_teacher
+from edgeasr.train.teachers.teacher import load_teacher
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from edgeasr.config import LogMelConfig
 from edgeasr.errors import ConfigError
 from edgeasr.train.dataset import DataConfig
 from edgeasr.train.distil import LossConfig
-from edgeasr.train.label import LabelConfig
 from edgeasr.train.student import StudentConfig
-from edgeasr.train.teacher import TeacherConfig
+from edgeasr.train.teachers.label import LabelConfig
+from edgeasr.train.teachers.teacher import TeacherConfig
 
 T = TypeVar("T")
 

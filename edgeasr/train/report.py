@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgeasr.train.charts import COLOURS, Curve, curves
-from edgeasr.train.evaluate import SystemResult
-from edgeasr.train.evaluation_report import Evaluation
-from edgeasr.train.page import Section, write_page
+from edgeasr.train.evaluation.charts import COLOURS, Curve, curves
+from edgeasr.train.evaluation.evaluate import SystemResult
+from edgeasr.train.evaluation.evaluation_report import Evaluation
+from edgeasr.train.evaluation.page import Section, write_page
+from edgeasr.train.evaluation.tables import Table
 from edgeasr.train.run_log import UNREADABLE, Measured, read_metrics, read_recipe_table, read_results, read_sessions
-from edgeasr.train.tables import Table
 
 REPORT = "report.html"
 NOT_MEASURED = "not measured"

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from edgeasr.errors import ConfigError, MissingDependencyError
 from edgeasr.files import write_whole
 from edgeasr.train.cost import Cost
-from edgeasr.train.evaluate import Result, make_result
+from edgeasr.train.evaluation.evaluate import Result, make_result
 from edgeasr.train.manifest import Utterance
 
 if TYPE_CHECKING:

@@ -26,29 +26,29 @@ from edgeasr.errors import ConfigError
 from edgeasr.files import write_whole
 from edgeasr.train import loop
 from edgeasr.train.clips import ClipStore
-from edgeasr.train.conditions import CLEAN, Condition
 from edgeasr.train.dataset import Dataset, Source
 from edgeasr.train.distil import ReadingLoss
-from edgeasr.train.ensemble import ask_teacher
-from edgeasr.train.evaluate import find_sets, measure, normaliser
-from edgeasr.train.evaluation_report import Evaluation
+from edgeasr.train.evaluation.conditions import CLEAN, Condition
+from edgeasr.train.evaluation.evaluate import find_sets, measure, normaliser
+from edgeasr.train.evaluation.evaluation_report import Evaluation
+from edgeasr.train.evaluation.labels import label_texts
 from edgeasr.train.export import export_bundle, load_student
-from edgeasr.train.label import UNREADABLE, Labelled, SentenceIndex, fault_of, read_vocabulary
-from edgeasr.train.labels import label_texts
 from edgeasr.train.manifest import data_dir as default_data_dir
 from edgeasr.train.manifest import read_manifest
 from edgeasr.train.recipe import Recipe, find_recipe, read_recipe
 from edgeasr.train.run_log import CHECKPOINT
 from edgeasr.train.student import Student
-from edgeasr.train.teacher import load_teacher
-from edgeasr.train.transcriber import StudentTranscriber
+from edgeasr.train.teachers.ensemble import ask_teacher
+from edgeasr.train.teachers.label import UNREADABLE, Labelled, SentenceIndex, fault_of, read_vocabulary
+from edgeasr.train.teachers.teacher import load_teacher
+from edgeasr.train.teachers.transcriber import StudentTranscriber
 
 RUNS = Path("runs")
 CACHE = Path("cache")
 BUNDLE = "bundle"
 
 
-# Why a clip gets no transcript, besides the reasons of `edgeasr.train.label`.
+# Why a clip gets no transcript, besides the reasons of `edgeasr.train.teachers.label`.
 FAULTS = {"unsure": "of which the teacher is not sure", "disagreed": "on which the teachers disagree"}
 OTHER_CHARACTERS = "with characters that the token table lacks"
 

@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from edgeasr.errors import AudioFormatError, ConfigError  # noqa: E402
-from edgeasr.train.augment import Augmentation, Tempo, one_transform  # noqa: E402
+from edgeasr.train.augmentation.augment import Augmentation, Tempo, one_transform  # noqa: E402
 from edgeasr.train.clips import ClipStore, to_float  # noqa: E402
 from edgeasr.train.dataset import Dataset, Source, encode_text  # noqa: E402
 from edgeasr.train.loop import BatchStream, make_dataset  # noqa: E402

@@ -6,7 +6,7 @@ from tool_modules import load_tool
 
 pytest.importorskip("torch")
 
-from edgeasr.train.teacher import Frames, Said
+from edgeasr.train.teachers.teacher import Frames, Said
 
 measure_spikes = load_tool("measure_spikes")
 

@@ -1,0 +1,1 @@
+"""What happens to a clip before the student hears it."""

@@ -1,0 +1,1 @@
+"""How well a recogniser hears: what is measured, fitted and told."""

@@ -1,0 +1,1 @@
+"""Who tells a student what a clip says, and what is kept of it."""
