@@ -120,19 +120,28 @@ def _utterance(row: Any, folder: Path, corpus: str) -> Utterance:
 def _words(row: dict[str, Any]) -> tuple[TimedWord, ...] | None:
     """The word times of a line, None where there are none.
 
+    Lists `[word, start_s, end_s]` are times of the transcript. Objects with `text`, `start` and `end` are what a
+    recogniser heard (`edgeasr listen --save`); they count while the text has not been corrected.
+
     Raises:
         ValueError: They are not the words of the text, or not in order.
     """
     listed = row.get("words")
     if listed is None:
         return None
+    heard = isinstance(listed, list) and any(isinstance(item, dict) for item in listed)
     try:
-        words = tuple(TimedWord(str(text), float(start_s), float(end_s)) for text, start_s, end_s in listed)
-    except (TypeError, ValueError):
+        items = [(item["text"], item["start"], item["end"]) for item in listed] if heard else listed
+        words = tuple(TimedWord(str(text), float(start_s), float(end_s)) for text, start_s, end_s in items)
+    except (KeyError, TypeError, ValueError):
         raise ValueError(f"'words' must be a list of [word, start_s, end_s], got {listed!r}") from None
-    if [word.text for word in words] != (row["text"] or "").split():
-        raise ValueError("'words' are not the words of 'text'")
     times_s = [time_s for word in words for time_s in (word.start_s, word.end_s)]
-    if times_s != sorted(times_s) or (times_s and times_s[0] < 0):
-        raise ValueError(f"the times of 'words' go backwards: {listed!r}")
-    return words
+    same = [word.text for word in words] == (row["text"] or "").split()
+    in_order = times_s == sorted(times_s) and (not times_s or times_s[0] >= 0)
+    if same and in_order:
+        return words
+    if heard:
+        return None
+    if not same:
+        raise ValueError("'words' are not the words of 'text'")
+    raise ValueError(f"the times of 'words' go backwards: {listed!r}")

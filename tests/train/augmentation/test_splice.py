@@ -142,7 +142,12 @@ def test_word_times_in_a_manifest(tmp_path):
 
     assert read(None) is None
     assert read([["a", 0, 0.4], ["b", 0.5, 0.8]]) == (TimedWord("a", 0.0, 0.4), TimedWord("b", 0.5, 0.8))
+    heard = [{"text": "a", "start": 0, "end": 0.4, "confidence": 0.9}, {"text": "b", "start": 0.5, "end": 0.8}]
+    assert read(heard) == read([["a", 0, 0.4], ["b", 0.5, 0.8]])
+    assert read(heard[:1]) is None  # the text was corrected since
+    assert read(heard[::-1]) is None
     for words, message in (
+        ([{"text": "a"}], "list of"),
         ([["a", 0, 0.4]], "not the words"),
         ([["a", 0.5, 0.4], ["b", 0.5, 0.8]], "backwards"),
         ([["a", -1, 0.4], ["b", 0.5, 0.8]], "backwards"),
