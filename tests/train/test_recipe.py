@@ -1,5 +1,7 @@
 """Recipes: read into dataclasses; what is wrong in them is named."""
 
+from pathlib import Path
+
 import pytest
 
 from edgeasr.errors import ConfigError
@@ -51,3 +53,14 @@ def test_mistakes_are_named(tmp_path, text, message):
 def test_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.toml cannot be read"):
         read_recipe(tmp_path / "nowhere.toml")
+
+
+def test_the_weights_of_the_bundled_student_fit_its_recipe():
+    from edgeasr.train.checkpoint import load_weights
+    from edgeasr.train.student import Student
+
+    student = Student(read_recipe(find_recipe("en-small-distilled")).student)
+    before = student.head.project.weight.clone()
+    load_weights(Path(__file__).parents[2] / "models" / "en-small.pt", student)
+    assert student.head.project.weight.dtype == before.dtype
+    assert not before.equal(student.head.project.weight)

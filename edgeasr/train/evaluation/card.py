@@ -37,6 +37,7 @@ def write_card(bundle_dir: Path, evaluation: Mapping[str, Any], command: str) ->
 def readme(bundle: Bundle) -> str:
     """The model card as Markdown."""
     card, model = bundle.card, bundle.model
+    letters = "lower-case letters and apostrophes" if bundle.language == "en" else "words"
     frame_ms = 1000 * bundle.frontend.hop_length / bundle.sample_rate
     lines = [
         f"# {bundle.name}",
@@ -49,7 +50,7 @@ def readme(bundle: Bundle) -> str:
         f"- hears {bundle.sample_rate} Hz in chunks of {model.chunk_frames * frame_ms:.0f} ms, with "
         f"{model.lookahead_frames * frame_ms:.0f} ms of look-ahead; "
         f"{len(bundle.tokens)} tokens, one row of log-probs every {1000 * bundle.frame_s:.0f} ms",
-        "- writes lower-case letters and apostrophes: no digits, no punctuation",
+        f"- writes {letters}: no digits, no punctuation",
         "",
         "## Training",
         "",
